@@ -1,0 +1,1 @@
+"""Readers: files and libraries of others become records of ours."""

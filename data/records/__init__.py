@@ -1,0 +1,1 @@
+"""Frozen records that cross a border between two stages."""

@@ -1,0 +1,1 @@
+"""What we tell devices, and what they did."""

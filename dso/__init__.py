@@ -1,0 +1,1 @@
+"""Who runs and checks it: cycles, settlement, store, scheduler, command line, reports, audit."""

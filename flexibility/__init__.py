@@ -1,0 +1,1 @@
+"""What is offered: orders, models of distributed energy resources, portfolios, baselines."""

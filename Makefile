@@ -1,0 +1,77 @@
+# Everything a person types here. `make` alone lists the targets.
+# Needs Python 3.11 or newer and make; everything else comes hashed from requirements.lock.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Set PYTHON=... to choose one; otherwise the first that runs and is new enough (a launcher of an
+# absent version does not run, so each candidate is tried and not only looked up).
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
+	&& { echo "$$p"; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DATE ?= 2016-07-25
+OUT ?= out/day
+PYTEST_ARGS ?=
+
+.PHONY: help setup day test test-quick check format coverage lock clean
+
+help: ## list the targets
+	@echo "Gridclear: the targets of this Makefile"
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' \
+		| while IFS='|' read -r target text; do printf '%-20s %s\n' "$$target" "$$text"; done
+
+setup: $(STAMP) ## install everything into .venv (skipped while it is up to date)
+
+$(STAMP): requirements.lock pyproject.toml
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "No Python 3.11 or newer found. Install one, or name it: make PYTHON=/path/to/python3" >&2; \
+		exit 2; fi
+	@SECONDS=0; \
+	[ -x $(BIN)/python ] || "$(PYTHON)" -m venv $(VENV); \
+	echo "Installing the locked packages into $(VENV) (a few minutes the first time) ..."; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+		-r requirements.lock; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		--no-build-isolation --editable .; \
+	touch $(STAMP); \
+	echo "Set-up took $$SECONDS s."
+
+day: setup ## run one delivery day: DATE=2016-07-25 OUT=out/day
+	@$(BIN)/dso day --date $(DATE) --out $(OUT)
+
+test: setup ## run all tests (service tests that cannot run are listed with the reason)
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-quick: setup ## run the tests without those marked slow, service or browser
+	@$(BIN)/python -m pytest -m 'not slow and not service and not browser' $(PYTEST_ARGS)
+
+check: setup ## format, lint, types, import directions, nothing private committed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python .ci/check_committed_text.py
+
+format: setup ## format and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+coverage: setup ## run the tests and print the coverage
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(PYTEST_ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+lock: setup ## write requirements.lock anew from pyproject.toml (names, versions, hashes only)
+	$(BIN)/uv pip compile pyproject.toml --extra postgres --extra dev --universal \
+		--python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+		--quiet --output-file requirements.lock
+
+clean: ## remove what the targets made, the environment included
+	rm -rf $(VENV) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+		.import_linter_cache .coverage .coverage.* ./*.egg-info
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,62 @@
+"""`dso audit`: check what was published, without database and network."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Final
+
+from data.errors import InputError, Problem
+
+DESCRIPTION: Final = "Check what was published, offline and without trusting anybody."
+
+EPILOG: Final = """\
+example:
+  dso audit verify out/day/bundle --key out/day/operator.vkey
+
+Take the operator's key from the operator, not from who gave you the bundle."""
+
+VERIFY_EPILOG: Final = """\
+examples:
+  dso audit verify out/day/bundle --key out/day/operator.vkey
+  python -m ledger_adapter.verify out/day/bundle --key operator.vkey     the same, on its own
+
+exit codes:
+  0  the bundle holds
+  1  it does not: the first file or statement that does not hold is named
+  2  the bundle or the key cannot be read"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `dso audit`."""
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, title="actions")
+    verify = actions.add_parser(
+        "verify",
+        help="check a bundle against the operator's key",
+        description="Check every file of a bundle, its proofs and the signed checkpoint.",
+        epilog=VERIFY_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verify.add_argument("bundle", type=Path, metavar="BUNDLE", help="the bundle folder")
+    verify.add_argument(
+        "--key", type=Path, required=True, metavar="FILE", help="the operator's public key (.vkey)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Verify a bundle."""
+    from ledger_adapter.verify import verify_bundle
+
+    try:
+        key_text = arguments.key.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            [Problem(where=str(arguments.key), what=f"the key cannot be read ({error})")]
+        ) from error
+    report = verify_bundle(arguments.bundle, key_text)
+    for failure in report.failures:
+        print(f"does not hold: {failure}", file=sys.stderr)
+    print(f"{arguments.bundle}: {'holds' if report.holds else 'DOES NOT HOLD'}")
+    return 0 if report.holds else 1

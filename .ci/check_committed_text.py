@@ -14,7 +14,7 @@ from pathlib import Path
 # Written with character classes so that this file does not match itself.
 FORBIDDEN = {
     "a package index": re.compile(
-        r"[i]ndex-url|pypi\.[o]rg/simple|/simpl[e]/|\"resolved\": \"[h]ttps?:|registry = \"[h]ttps?:"
+        r"[i]ndex-url|/simpl[e]/|\"resolved\": \"[h]ttps?:|registry = \"[h]ttps?:"
     ),
     "a path of one machine": re.compile(r"(?<![\w.~}])/(?:wor[k]|far[m]|roo[t]|tm[p])/"),
     "a private key": re.compile(r"BEGIN [A-Z ]*PRIVATE [K]EY|PRIVATE[+]KEY[+]"),

@@ -72,7 +72,7 @@ def build_parser(wanted: str | None) -> argparse.ArgumentParser:
             name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter
         )
         if name == wanted:
-            command = cast(Command, importlib.import_module(module))
+            command = cast("Command", importlib.import_module(module))
             command.add_arguments(subparser)
             subparser.set_defaults(run=command.run)
     return parser

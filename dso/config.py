@@ -1,0 +1,269 @@
+"""Rule sets and feeders from ``configs/``: read, validated once, the version of the day chosen.
+
+A file holds one version. Of all files in a folder with the wanted id, the one whose
+``[effective_from, effective_to)`` holds the delivery day is in force; two that overlap are an
+error. What leaves this module is frozen and carries the digest of its file.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
+
+from data.canonical import sha256_hex
+from data.errors import InputError, Problem
+
+if TYPE_CHECKING:
+    from dso.config_schema import FeederSchema, MarketSchema, Versioned
+
+S = TypeVar("S", bound="Versioned")
+
+# Beside the package both in a checkout and in an installed wheel (see pyproject.toml).
+CONFIG_FOLDER: Final = Path(__file__).resolve().parent.parent / "configs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarketRules:
+    """A rule set of a market, in force on the day it was asked for.
+
+    Parameters
+    ----------
+    id, version, sha256
+        Which file it came from.
+    timezone : str
+        IANA zone of delivery days and gates.
+    mtu_minutes : int
+        Market time unit [min].
+    day_ahead_days_before : int
+        How many days before delivery the day-ahead gate lies.
+    day_ahead_gate, day_ahead_result_by : time
+        Local clock times.
+    intraday_every_minutes, intraday_gate_lead_minutes : int
+        Distance of the rounds, and from gate to delivery [min].
+    intraday_binding_periods : int
+        Periods of a round that change positions.
+    price_eur_per_mwh_min, price_eur_per_mwh_max, price_tick_eur_per_mwh : float
+        Bounds and quantum of offers [EUR/MWh].
+    scarcity_price_eur_per_mwh : float
+        Price of a limit that cannot hold [EUR/MWh].
+    imbalance, imbalance_spread_eur_per_mwh, refund, settle_reactive
+        Settlement rules (docs: settlement).
+    """
+
+    id: str
+    version: int
+    sha256: str
+    timezone: str
+    mtu_minutes: int
+    day_ahead_days_before: int
+    day_ahead_gate: time
+    day_ahead_result_by: time
+    intraday_every_minutes: int
+    intraday_gate_lead_minutes: int
+    intraday_binding_periods: int
+    price_eur_per_mwh_min: float
+    price_eur_per_mwh_max: float
+    price_tick_eur_per_mwh: float
+    scarcity_price_eur_per_mwh: float
+    imbalance: Literal["single", "dual"]
+    imbalance_spread_eur_per_mwh: float
+    refund: Literal["pro_rata_withdrawal", "pro_rata_capacity", "retain"]
+    settle_reactive: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfferRules:
+    """What the aggregators' assets ask; prices in EUR/MWh, shares 0..1."""
+
+    wind_eur_per_mwh: float
+    pv_eur_per_mwh: float
+    biomass_eur_per_mwh: float
+    hydro_eur_per_mwh: float
+    wind_power_factor_min: float
+    storage_throughput_eur_per_mwh: float
+    storage_start_share: float
+    flexible_load_every: int
+    flexible_load_share: float
+    flexible_load_eur_per_mwh: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feeder:
+    """A feeder and who acts on it, in force on the day it was asked for.
+
+    ``latitude``/``longitude`` [deg] are None when the network's own coordinates hold.
+    ``import_price_weeks_later`` is how many weeks after the delivery day the stand-in wholesale
+    price is taken.
+    """
+
+    id: str
+    version: int
+    sha256: str
+    name: str
+    network: str
+    market: str
+    operator: str
+    import_price_source: str
+    import_price_weeks_later: int
+    default_participant: str
+    aggregators: tuple[str, ...]
+    offers: OfferRules
+    latitude: float | None
+    longitude: float | None
+
+
+def load_market(market: str, day: date, *, folder: Path = CONFIG_FOLDER) -> MarketRules:
+    """Return the rule set of a market in force on a delivery day.
+
+    Parameters
+    ----------
+    market : str
+        Id of the rule set, or a TOML file.
+    day : date
+        Local delivery day.
+    folder : Path
+        Folder with ``markets/`` and ``feeders/``.
+
+    Raises
+    ------
+    InputError
+        All problems of all files concerned, or that none is in force.
+    """
+    from dso.config_schema import MarketSchema
+
+    schema, digest = _in_force(MarketSchema, market, day, folder / "markets")
+    return _market_rules(schema, digest)
+
+
+def load_feeder(feeder: str, day: date, *, folder: Path = CONFIG_FOLDER) -> Feeder:
+    """Return a feeder in force on a delivery day; as `load_market`, from ``feeders/``."""
+    from dso.config_schema import FeederSchema
+
+    schema, digest = _in_force(FeederSchema, feeder, day, folder / "feeders")
+    return _feeder(schema, digest)
+
+
+def _in_force(schema: type[S], wanted: str, day: date, folder: Path) -> tuple[S, str]:
+    if wanted.endswith(".toml"):
+        paths: Sequence[Path] = [Path(wanted)]
+    else:
+        paths = sorted(folder.glob("*.toml"))
+    problems: list[Problem] = []
+    versions: list[tuple[S, str, Path]] = []
+    for path in paths:
+        versions.extend(_read(schema, path, problems))
+    known = sorted({entry.id for entry, _, _ in versions})
+    if not wanted.endswith(".toml"):
+        versions = [version for version in versions if version[0].id == wanted]
+    problems.extend(_overlaps(versions))
+    holding = [
+        (entry, digest)
+        for entry, digest, _ in versions
+        if entry.effective_from <= day and (entry.effective_to is None or day < entry.effective_to)
+    ]
+    if not problems and not versions:
+        remedy = f"known: {', '.join(known)}" if known else "no file there; name a TOML file"
+        problems.append(Problem(where=str(folder), what=f"no {wanted!r}", remedy=remedy))
+    elif not problems and not holding:
+        spans = "; ".join(f"version {e.version}: {_span(e)}" for e, _, _ in versions)
+        problems.append(
+            Problem(where=wanted, what=f"no version in force on {day}", remedy=f"there is {spans}")
+        )
+    if problems:
+        raise InputError(problems)
+    return holding[0]
+
+
+def _read(schema: type[S], path: Path, problems: list[Problem]) -> list[tuple[S, str, Path]]:
+    from pydantic import ValidationError
+
+    try:
+        content = path.read_bytes()
+        table = tomllib.loads(content.decode())
+        return [(schema.model_validate(table), sha256_hex(content), path)]
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        problems.append(Problem(where=str(path), what=f"cannot be read ({error})"))
+    except ValidationError as error:
+        for fault in error.errors(include_url=False):
+            field = ".".join(str(part) for part in fault["loc"]) or "file"
+            given = fault["input"]
+            shown = "" if isinstance(given, dict | list) else f", got {given!r}"
+            what = f"{field}: {fault['msg'].removeprefix('Value error, ')}{shown}"
+            problems.append(Problem(where=str(path), what=what))
+    return []
+
+
+def _overlaps(versions: Sequence[tuple[Versioned, str, Path]]) -> list[Problem]:
+    problems = []
+    ordered = sorted(versions, key=lambda version: version[0].effective_from)
+    for (earlier, _, earlier_path), (later, _, later_path) in itertools.pairwise(ordered):
+        if earlier.effective_to is None or later.effective_from < earlier.effective_to:
+            problems.append(
+                Problem(
+                    where=f"{earlier_path.name} and {later_path.name}",
+                    what=f"both in force on {later.effective_from}",
+                    remedy=f"set effective_to = {later.effective_from} in {earlier_path.name}",
+                )
+            )
+        if earlier.version >= later.version:
+            problems.append(
+                Problem(
+                    where=f"{earlier_path.name} and {later_path.name}",
+                    what=f"version {later.version} begins after version {earlier.version}",
+                    remedy="later rules carry the higher version",
+                )
+            )
+    return problems
+
+
+def _span(entry: Versioned) -> str:
+    until = "open" if entry.effective_to is None else f"until before {entry.effective_to}"
+    return f"from {entry.effective_from}, {until}"
+
+
+def _market_rules(schema: MarketSchema, digest: str) -> MarketRules:
+    return MarketRules(
+        id=schema.id,
+        version=schema.version,
+        sha256=digest,
+        timezone=schema.timezone,
+        mtu_minutes=schema.mtu_minutes,
+        day_ahead_days_before=schema.day_ahead.days_before,
+        day_ahead_gate=schema.day_ahead.gate,
+        day_ahead_result_by=schema.day_ahead.result_by,
+        intraday_every_minutes=schema.intraday.every_minutes,
+        intraday_gate_lead_minutes=schema.intraday.gate_lead_minutes,
+        intraday_binding_periods=schema.intraday.binding_periods,
+        price_eur_per_mwh_min=schema.price.eur_per_mwh_min,
+        price_eur_per_mwh_max=schema.price.eur_per_mwh_max,
+        price_tick_eur_per_mwh=schema.price.tick_eur_per_mwh,
+        scarcity_price_eur_per_mwh=schema.price.scarcity_eur_per_mwh,
+        imbalance=schema.settlement.imbalance,
+        imbalance_spread_eur_per_mwh=schema.settlement.imbalance_spread_eur_per_mwh,
+        refund=schema.settlement.refund,
+        settle_reactive=schema.settlement.settle_reactive,
+    )
+
+
+def _feeder(schema: FeederSchema, digest: str) -> Feeder:
+    return Feeder(
+        id=schema.id,
+        version=schema.version,
+        sha256=digest,
+        name=schema.name,
+        network=schema.network,
+        market=schema.market,
+        operator=schema.operator,
+        import_price_source=schema.import_price.source,
+        import_price_weeks_later=schema.import_price.weeks_later,
+        default_participant=schema.default_participant.id,
+        aggregators=tuple(party.id for party in schema.aggregators),
+        offers=OfferRules(**schema.offers.model_dump()),
+        latitude=None if schema.site is None else schema.site.latitude,
+        longitude=None if schema.site is None else schema.site.longitude,
+    )

@@ -1,0 +1,180 @@
+"""What the TOML files may say, checked by pydantic; read by `dso.config` and by nothing else."""
+
+from __future__ import annotations
+
+from datetime import date, time
+from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+MINUTES_PER_DAY = 1440
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+NonNegative = Annotated[float, Field(ge=0.0)]
+
+
+class Strict(BaseModel):
+    """Refuses unknown names, NaN, infinity and text where a number belongs."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True, frozen=True)
+
+
+class Versioned(Strict):
+    """A file with an id, a version and the delivery days it holds for."""
+
+    id: Identifier
+    version: Annotated[int, Field(ge=1)]
+    effective_from: date
+    effective_to: date | None = None
+
+    @model_validator(mode="after")
+    def _dates_in_order(self) -> Self:
+        if self.effective_to is not None and self.effective_to <= self.effective_from:
+            raise ValueError("effective_to (exclusive) must be later than effective_from")
+        return self
+
+
+class DayAheadSchema(Strict):
+    """Times of the day-ahead cycle."""
+
+    days_before: Annotated[int, Field(ge=1, le=7)]
+    gate: time
+    result_by: time
+
+    @field_validator("gate", "result_by", mode="before")
+    @classmethod
+    def _clock_time(cls, value: object) -> object:
+        # "13:30" is what people write; TOML's own local time 13:30:00 is read too.
+        return time.fromisoformat(value) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _result_after_gate(self) -> Self:
+        if self.result_by <= self.gate:
+            raise ValueError("result_by must be later than gate")
+        return self
+
+
+class IntradaySchema(Strict):
+    """Times of the intraday cycle."""
+
+    every_minutes: Annotated[int, Field(ge=1, le=MINUTES_PER_DAY)]
+    gate_lead_minutes: Annotated[int, Field(ge=0, le=MINUTES_PER_DAY)]
+    binding_periods: Annotated[int, Field(ge=1)]
+
+
+class PriceSchema(Strict):
+    """Bounds and quanta of prices."""
+
+    eur_per_mwh_min: float
+    eur_per_mwh_max: float
+    tick_eur_per_mwh: Annotated[float, Field(gt=0.0)]
+    scarcity_eur_per_mwh: float
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.eur_per_mwh_min < self.eur_per_mwh_max < self.scarcity_eur_per_mwh:
+            raise ValueError(
+                "eur_per_mwh_min < eur_per_mwh_max < scarcity_eur_per_mwh must hold, or an offer "
+                "would be worth more than a broken limit"
+            )
+        return self
+
+
+class SettlementSchema(Strict):
+    """Rules of settlement."""
+
+    imbalance: Literal["single", "dual"]
+    imbalance_spread_eur_per_mwh: NonNegative = 0.0
+    refund: Literal["pro_rata_withdrawal", "pro_rata_capacity", "retain"]
+    settle_reactive: bool = False
+
+
+class MarketSchema(Versioned):
+    """A file in ``configs/markets``."""
+
+    timezone: str
+    mtu_minutes: Annotated[int, Field(ge=1, le=60)]
+    day_ahead: DayAheadSchema
+    intraday: IntradaySchema
+    price: PriceSchema
+    settlement: SettlementSchema
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError(f"{value!r} is no IANA time zone") from error
+        return value
+
+    @model_validator(mode="after")
+    def _whole_periods(self) -> Self:
+        if 60 % self.mtu_minutes:
+            raise ValueError("mtu_minutes must divide the hour")
+        if self.intraday.every_minutes % self.mtu_minutes:
+            raise ValueError("intraday.every_minutes must be whole periods")
+        if self.intraday.binding_periods * self.mtu_minutes < self.intraday.every_minutes:
+            raise ValueError(
+                "intraday.binding_periods leave a gap before the next round: "
+                "binding_periods x mtu_minutes must reach every_minutes"
+            )
+        return self
+
+
+class ImportPriceSchema(Strict):
+    """Where the wholesale price comes from."""
+
+    source: Identifier
+    weeks_later: int = 0
+
+
+class PartySchema(Strict):
+    """A participant."""
+
+    id: Identifier
+
+
+class SiteSchema(Strict):
+    """Where the feeder is, when the network does not say."""
+
+    latitude: Annotated[float, Field(ge=-90.0, le=90.0)]
+    longitude: Annotated[float, Field(ge=-180.0, le=180.0)]
+
+
+class OffersSchema(Strict):
+    """What the aggregators' assets ask."""
+
+    wind_eur_per_mwh: float
+    pv_eur_per_mwh: float
+    biomass_eur_per_mwh: float
+    hydro_eur_per_mwh: float
+    wind_power_factor_min: Annotated[float, Field(gt=0.0, le=1.0)]
+    storage_throughput_eur_per_mwh: NonNegative
+    storage_start_share: Share
+    flexible_load_every: Annotated[int, Field(ge=1)]
+    flexible_load_share: Share
+    flexible_load_eur_per_mwh: float
+
+
+class FeederSchema(Versioned):
+    """A file in ``configs/feeders``."""
+
+    name: str
+    network: Annotated[str, Field(min_length=1)]
+    market: Identifier
+    operator: Annotated[str, Field(min_length=1)]
+    import_price: ImportPriceSchema
+    default_participant: PartySchema
+    aggregators: Annotated[list[PartySchema], Field(min_length=1)]
+    offers: OffersSchema
+    site: SiteSchema | None = None
+
+    @model_validator(mode="after")
+    def _parties_differ(self) -> Self:
+        ids = [party.id for party in (*self.aggregators, self.default_participant)]
+        twice = sorted({name for name in ids if ids.count(name) > 1})
+        if twice:
+            raise ValueError(f"participants named twice: {', '.join(twice)}")
+        return self

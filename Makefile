@@ -68,7 +68,7 @@ coverage: setup ## run the tests and print the coverage
 
 lock: setup ## write requirements.lock anew from pyproject.toml (names, versions, hashes only)
 	$(BIN)/uv pip compile pyproject.toml --extra postgres --extra dev --universal \
-		--python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+		--python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--quiet --output-file requirements.lock
 
 clean: ## remove what the targets made, the environment included

@@ -83,10 +83,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the day and say where the report is."""
     from dso.cli.progress import make_progress
     from dso.config import load_feeder, load_market
-    from dso.cycles.day import run_day
 
     feeder = load_feeder(arguments.feeder, arguments.date)
     rules = load_market(feeder.market, arguments.date)
+    # Only now: a slip in the options is answered before the heavy libraries load.
+    from dso.cycles.day import run_day
+
     progress = make_progress(quiet=arguments.quiet)
     try:
         outcome = run_day(

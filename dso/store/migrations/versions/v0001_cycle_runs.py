@@ -31,9 +31,9 @@ def upgrade() -> None:
         sa.UniqueConstraint(
             "market", "feeder", "kind", "first_period", "revision", name="uq_cycle_key"
         ),
-        sa.CheckConstraint("state IN ('running', 'done')", name="ck_cycle_run_state"),
+        sa.CheckConstraint("state IN ('running', 'done')", name="state"),
         sa.CheckConstraint(
-            "(state = 'done') = (output_sha256 IS NOT NULL)", name="ck_cycle_run_done_has_output"
+            "(state = 'done') = (output_sha256 IS NOT NULL)", name="done_has_output"
         ),
     )
     op.create_table(

@@ -166,4 +166,5 @@ def _blend_with_prior(
     index = np.interp(np.asarray(quantiles), levels, PRIOR_INDEX)
     clear = capacity_mw[:, None] * PRIOR_YIELD * irradiance[None, :] / 1000.0
     share = 1.0 - days / DAYS_MIN
-    return (1.0 - share) * value_mw + share * clear[:, :, None] * index
+    blended: Floats = (1.0 - share) * value_mw + share * clear[:, :, None] * index
+    return blended

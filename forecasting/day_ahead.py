@@ -94,7 +94,7 @@ def forecast_day_ahead(
         reading_problems(reading, known_at)
         + feeder_problems(reading.series, feeder)
         + quantile_problems(quantiles)
-        + _horizon_problems(reading, periods, known_at)
+        + _horizon_problems(reading, periods)
     )
     recent = keep_last(reading, HISTORY_DAYS_MAX)
     task = _Task(reading=recent, feeder=feeder, periods=periods, quantiles=tuple(quantiles))
@@ -136,7 +136,8 @@ def ceiling_mw(reading: Reading, feeder: Feeder) -> Floats:
     loads without one.
     """
     stated = np.array([feeder.capacity_mw.get(name, np.inf) for name in reading.series])
-    return np.maximum(stated, reading.value_mw.max(axis=0, initial=0.0))
+    ceiling: Floats = np.maximum(stated, reading.value_mw.max(axis=0, initial=0.0))
+    return ceiling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,7 +211,7 @@ class _Task:
         return QuantileSet(value_mw=np.zeros((0, len(self.periods), len(self.quantiles))))
 
 
-def _horizon_problems(reading: Reading, periods: Periods, known_at: datetime) -> list[Problem]:
+def _horizon_problems(reading: Reading, periods: Periods) -> list[Problem]:
     problems = []
     if reading.periods.mtu_minutes != periods.mtu_minutes:
         problems.append(

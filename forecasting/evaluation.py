@@ -40,7 +40,9 @@ def pinball_mw(forecast: Forecast, actual_mw: Floats) -> Floats:
     return np.asarray(np.maximum(level * error, (level - 1.0) * error).mean(axis=(1, 2)))
 
 
-def coverage(forecast: Forecast, actual_mw: Floats, lower: float = 0.1, upper: float = 0.9) -> Floats:
+def coverage(
+    forecast: Forecast, actual_mw: Floats, lower: float = 0.1, upper: float = 0.9
+) -> Floats:
     """Return the share of periods inside a band, per series; shape (len(series),), 0..1.
 
     Periods where both ends of the band and the value are zero (PV at night) tell nothing and are

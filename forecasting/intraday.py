@@ -57,7 +57,7 @@ def forecast_intraday(
     Parameters
     ----------
     previous : Forecast
-        The forecast in force, e.g. that of the day ahead.
+        The day-ahead forecast (an intraday one works too, but corrections then add up).
     reading : Reading
         Readings up to the gate, same series ids (any order, more are ignored); the last two weeks
         are used to fit.
@@ -149,9 +149,7 @@ def _recent_window(previous: Forecast, reading: Reading) -> tuple[_Window, list[
     return _Window(actual_mw=reading.value_mw[-count:], median_mw=median[:1]), [note]
 
 
-def _pv_ratio(
-    window: _Window, rows: Ints, capacity_mw: Floats
-) -> tuple[Floats, NDArray[np.bool_]]:
+def _pv_ratio(window: _Window, rows: Ints, capacity_mw: Floats) -> tuple[Floats, NDArray[np.bool_]]:
     """Return actual / median of the last hour and where it means something (daylight)."""
     actual, median = window.actual_mw[:, rows].mean(axis=0), window.median_mw[:, rows].mean(axis=0)
     usable = median > PV_SHARE_MIN * capacity_mw

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
@@ -154,7 +155,7 @@ def feeder_problems(series: Sequence[str], feeder: Feeder) -> list[Problem]:
 def quantile_problems(quantiles: Sequence[float]) -> list[Problem]:
     """List what is wrong with the probability levels asked for."""
     levels = list(quantiles)
-    ascending = all(a < b for a, b in zip(levels, levels[1:], strict=False))
+    ascending = all(a < b for a, b in pairwise(levels))
     if ascending and all(0.0 < q < 1.0 for q in levels) and 0.5 in levels:
         return []
     return [

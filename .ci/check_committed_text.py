@@ -17,7 +17,9 @@ FORBIDDEN = {
         r"[i]ndex-url|/simpl[e]/|\"resolved\": \"[h]ttps?:|registry = \"[h]ttps?:"
     ),
     "a path of one machine": re.compile(r"(?<![\w.~}])/(?:wor[k]|far[m]|roo[t]|tm[p])/"),
-    "a private key": re.compile(r"BEGIN [A-Z ]*PRIVATE [K]EY|PRIVATE[+]KEY[+]"),
+    "a private key": re.compile(
+        r"BEGIN [A-Z ]*PRIVATE [K]EY|PRIVATE[+]KEY[+]\S+[+][0-9a-f]{8}[+]\S{20}"
+    ),
 }
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from data.canonical import sha256_hex
 from data.errors import InputError, Problem
+from flexibility.policy import OfferPolicy
 
 if TYPE_CHECKING:
     from dso.config_schema import FeederSchema, MarketSchema, Versioned
@@ -77,28 +78,12 @@ class MarketRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OfferRules:
-    """What the aggregators' assets ask; prices in EUR/MWh, shares 0..1."""
-
-    wind_eur_per_mwh: float
-    pv_eur_per_mwh: float
-    biomass_eur_per_mwh: float
-    hydro_eur_per_mwh: float
-    wind_power_factor_min: float
-    storage_throughput_eur_per_mwh: float
-    storage_start_share: float
-    flexible_load_every: int
-    flexible_load_share: float
-    flexible_load_eur_per_mwh: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Feeder:
     """A feeder and who acts on it, in force on the day it was asked for.
 
     ``latitude``/``longitude`` [deg] are None when the network's own coordinates hold.
     ``import_price_weeks_later`` is how many weeks after the delivery day the stand-in wholesale
-    price is taken.
+    price is taken. ``offers`` names the aggregators and what their assets ask.
     """
 
     id: str
@@ -111,8 +96,7 @@ class Feeder:
     import_price_source: str
     import_price_weeks_later: int
     default_participant: str
-    aggregators: tuple[str, ...]
-    offers: OfferRules
+    offers: OfferPolicy
     latitude: float | None
     longitude: float | None
 
@@ -262,8 +246,10 @@ def _feeder(schema: FeederSchema, digest: str) -> Feeder:
         import_price_source=schema.import_price.source,
         import_price_weeks_later=schema.import_price.weeks_later,
         default_participant=schema.default_participant.id,
-        aggregators=tuple(party.id for party in schema.aggregators),
-        offers=OfferRules(**schema.offers.model_dump()),
+        offers=OfferPolicy(
+            aggregators=tuple(party.id for party in schema.aggregators),
+            **schema.offers.model_dump(),
+        ),
         latitude=None if schema.site is None else schema.site.latitude,
         longitude=None if schema.site is None else schema.site.longitude,
     )

@@ -144,18 +144,25 @@ class SiteSchema(Strict):
 
 
 class OffersSchema(Strict):
-    """What the aggregators' assets ask."""
+    """What the aggregators' assets ask: the values of `flexibility.policy.OfferPolicy`."""
 
-    wind_eur_per_mwh: float
-    pv_eur_per_mwh: float
-    biomass_eur_per_mwh: float
-    hydro_eur_per_mwh: float
-    wind_power_factor_min: Annotated[float, Field(gt=0.0, le=1.0)]
-    storage_throughput_eur_per_mwh: NonNegative
-    storage_start_share: Share
-    flexible_load_every: Annotated[int, Field(ge=1)]
+    generation_price_eur_per_mwh: dict[str, float]
+    reactive_power_factor_min: dict[str, Annotated[float, Field(gt=0.0, le=1.0)]]
+    storage_energy_share_start: Share
+    storage_price_eur_per_mwh: NonNegative
+    storage_self_discharge_per_day: Share
+    flexible_load_every: Annotated[int, Field(ge=0)]
     flexible_load_share: Share
-    flexible_load_eur_per_mwh: float
+    flexible_load_price_eur_per_mwh: float
+    must_take_price_eur_per_mwh: float
+
+    @model_validator(mode="after")
+    def _must_take_is_worth_more(self) -> Self:
+        if self.must_take_price_eur_per_mwh < self.flexible_load_price_eur_per_mwh:
+            raise ValueError(
+                "must_take_price_eur_per_mwh must not be below flexible_load_price_eur_per_mwh"
+            )
+        return self
 
 
 class FeederSchema(Versioned):

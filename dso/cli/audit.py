@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Final
-
-from data.errors import InputError, Problem
 
 DESCRIPTION: Final = "Check what was published, offline and without trusting anybody."
 
@@ -46,17 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Verify a bundle."""
-    from ledger_adapter.verify import verify_bundle
+    """Verify a bundle, with the stand-alone verifier's own words and exit codes."""
+    from ledger_adapter.verify.command import main
 
-    try:
-        key_text = arguments.key.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            [Problem(where=str(arguments.key), what=f"the key cannot be read ({error})")]
-        ) from error
-    report = verify_bundle(arguments.bundle, key_text)
-    for failure in report.failures:
-        print(f"does not hold: {failure}", file=sys.stderr)
-    print(f"{arguments.bundle}: {'holds' if report.holds else 'DOES NOT HOLD'}")
-    return 0 if report.holds else 1
+    return main([str(arguments.bundle), "--key", str(arguments.key)])

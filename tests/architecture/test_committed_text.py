@@ -28,10 +28,11 @@ def check() -> ModuleType:
 @pytest.mark.parametrize(
     "line",
     [
-        "--extra-" + "index-url https://packages.example",
+        "--extra-ind" + "ex-url https://packages.example",
         '"resolved": "' + 'https://packages.example/a.tgz"',
         "cd /ro" + "ot/somewhere",
         "-----BEGIN " + "PRIVATE " + "KEY-----",
+        "PRIVATE+" + "KEY+operator.example/log+0123abcd+AAECAwQFBgcICQoLDA0ODw",
     ],
 )
 def test_a_forbidden_line_is_found_with_its_number(

@@ -138,3 +138,9 @@ def test_an_unreadable_key_ends_with_two(
     words = ["audit", "verify", str(tmp_path), "--key", str(tmp_path / "absent.vkey")]
     assert command_line.main(words) == 2
     assert "absent.vkey" in capsys.readouterr().err
+
+
+def test_a_bundle_that_is_none_is_refused(tmp_path: Path) -> None:
+    key = tmp_path / "operator.vkey"
+    key.write_text("no key\n")
+    assert command_line.main(["audit", "verify", str(tmp_path), "--key", str(key)]) in (1, 2)

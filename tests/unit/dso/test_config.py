@@ -60,7 +60,7 @@ def test_every_shipped_feeder_names_a_shipped_market() -> None:
         feeder = load_feeder(str(path), DAY)
         assert feeder == load_feeder(feeder.id, DAY)
         load_market(feeder.market, DAY)
-        assert len(feeder.aggregators) >= 2
+        assert len(feeder.offers.aggregators) >= 2
 
 
 def test_what_is_loaded_is_frozen_and_carries_its_files_digest(configs: Path) -> None:
@@ -157,7 +157,13 @@ def test_rules_that_contradict_each_other_are_refused(
     [
         ('id = "aggregator-south"', 'id = "aggregator-north"', "named twice: aggregator-north"),
         ("flexible_load_share = 0.2", "flexible_load_share = 1.2", r"flexible_load_share.*1\.2"),
-        ("wind_eur_per_mwh = 0.0\n", "", "offers.wind_eur_per_mwh"),
+        ("storage_price_eur_per_mwh = 1.0 ", "# ", "offers.storage_price_eur_per_mwh"),
+        (
+            "must_take_price_eur_per_mwh = 1000.0",
+            "must_take_price_eur_per_mwh = 1.0",
+            "not be below",
+        ),
+        ("Biomass = 60.0", 'Biomass = "60"', "offers.generation_price_eur_per_mwh.Biomass"),
     ],
 )
 def test_a_feeder_with_a_slip_is_refused(configs: Path, old: str, new: str, message: str) -> None:

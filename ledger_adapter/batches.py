@@ -15,6 +15,7 @@ from data.errors import InputError, Problem, refuse_if_any
 from data.records.posting import Batch
 from ledger_adapter.commitment import RunFields, batch_key, commit_records, jcs
 from ledger_adapter.keys import SubjectKeys
+from ledger_adapter.verify.canonical import Malformed
 from ledger_adapter.verify.merkle import root_hash
 from ledger_adapter.verify.opening import (
     LEAF_FORMAT,
@@ -57,8 +58,17 @@ def folder_root(folder: Path) -> str:
 
 
 def read_records(kind: str, table: Path) -> list[dict[str, str]]:
-    """Read ``trades.csv`` (kind ``trade``) or ``lines.csv`` (kind ``statement``) as text rows."""
-    return read_rows(table.read_bytes(), RECORD_KINDS[kind].columns)
+    """Read ``trades.csv`` (kind ``trade``) or ``lines.csv`` (kind ``statement``) as text rows.
+
+    Raises
+    ------
+    InputError
+        If the table cannot be read or lacks a column.
+    """
+    try:
+        return read_rows(table.read_bytes(), RECORD_KINDS[kind].columns)
+    except (Malformed, OSError) as error:
+        raise InputError([Problem(where=str(table), what=str(error))]) from error
 
 
 def batch_for_clearing(
@@ -158,7 +168,10 @@ def _batch(
     ]
     texts, faults = _text_rows(kind, rows, rule.columns)
     refuse_if_any(problems + faults)
-    records = rule.records(texts)
+    try:
+        records = rule.records(texts)
+    except ValueError as error:
+        raise InputError([Problem(where=f"{kind} rows", what=str(error))]) from error
     leaves = commit_records(
         kind, records, subjects.run_keys((record.subject for record in records), key)
     )

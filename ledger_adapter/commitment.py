@@ -38,7 +38,7 @@ def batch_key(run: RunFields) -> bytes:
     wrong = [
         Problem(where=f"run field {name}", what=f"must be text or an integer, is {value!r}")
         for name, value in run.items()
-        if not isinstance(value, str | int) or isinstance(value, bool)
+        if isinstance(value, bool | float) or value is None
     ]
     if wrong or not run:
         raise InputError(wrong or [Problem(where="run fields", what="there are none")])

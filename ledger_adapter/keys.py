@@ -114,7 +114,7 @@ class SubjectKeys:
             state = self._load()
             if self._mark(state, subject) in state["erased"]:
                 return
-            # The master goes first: a crash in between leaves the key in place, not derivable twice.
+            # The master goes first: were it last, a crash in between would leave the key derivable.
             _write_private(self._folder / MASTER_FILE, secrets.token_hex(SECRET_BYTES) + "\n")
             state["keys"].pop(subject, None)
             state["erased"][self._mark(state, subject)] = ""

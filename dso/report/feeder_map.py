@@ -1,0 +1,249 @@
+"""The feeder as a drawing: positions, and the numbers the page's script paints it with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from dso.report.colours import Scale, difference_scale, price_scale, voltage_scale
+from dso.report.figures import short_names
+from dso.report.plot_parts import rounded
+from dso.report.states import STATES, feeder_order, period_states, period_to_open
+from dso.report.views import SCENARIOS, DayView, FeederView, Floats
+
+WIDTH: Final = 640.0
+MARGIN: Final = 34.0
+HEIGHT_MIN, HEIGHT_MAX = 360.0, 900.0
+LOADING_CLASSES: Final = ((0.0, "low"), (50.0, "middle"), (80.0, "high"), (100.0, "over"))
+"""Lower bound of each class [percent of the branch's limit] and its name in the style sheet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dot:
+    """A bus on the drawing."""
+
+    position: int
+    name: str
+    x: float
+    y: float
+    colour: str
+    substation: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stroke:
+    """A branch on the drawing; ``loading_class`` is one of `LOADING_CLASSES` or ``open``."""
+
+    position: int
+    name: str
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    loading_class: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapView:
+    """The drawing at the period it opens with; colours and classes change by script."""
+
+    width: float
+    height: float
+    dots: tuple[Dot, ...]
+    strokes: tuple[Stroke, ...]
+    drawn_as_tree: bool
+
+
+def draw_map(day: DayView) -> MapView:
+    """Place the feeder: by its coordinates, or as a tree where any is missing."""
+    feeder = day.feeder
+    known = bool(np.isfinite(feeder.longitude).all() and np.isfinite(feeder.latitude).all())
+    place = _by_coordinates(feeder) if known else _as_tree(feeder)
+    height = float(place[:, 1].max() + MARGIN)
+    period = period_to_open(day)
+    scale = map_scales(day)["price"]
+    names = short_names(feeder)
+    dots = tuple(
+        Dot(
+            position=k,
+            name=names[k],
+            x=round(float(place[k, 0]), 1),
+            y=round(float(place[k, 1]), 1),
+            colour=scale.colour(float(day.final.dlmp[k, period])),
+            substation=k == feeder.substation,
+        )
+        for k in range(len(feeder.bus))
+    )
+    strokes = tuple(
+        Stroke(
+            position=k,
+            name=feeder.branch_name[k],
+            x1=dots[int(feeder.branch_from[k])].x,
+            y1=dots[int(feeder.branch_from[k])].y,
+            x2=dots[int(feeder.branch_to[k])].x,
+            y2=dots[int(feeder.branch_to[k])].y,
+            loading_class=loading_class(
+                float(day.final_grid.loading_percent[k, period]),
+                float(feeder.loading_percent_max[k]),
+                in_service=bool(feeder.branch_in_service[k]),
+            ),
+        )
+        for k in range(len(feeder.branch_name))
+    )
+    return MapView(
+        width=WIDTH, height=round(height, 1), dots=dots, strokes=strokes, drawn_as_tree=not known
+    )
+
+
+def map_scales(day: DayView) -> dict[str, Scale]:
+    """Return the colour scales the map can be painted with."""
+    inside = np.arange(len(day.feeder.bus)) != day.feeder.substation
+    low = day.feeder.vm_pu_min[inside]
+    high = day.feeder.vm_pu_max[inside]
+    return {
+        "price": price_scale(np.concatenate([day.final.dlmp.ravel(), day.day_ahead.dlmp.ravel()])),
+        "difference": difference_scale(day.final.dlmp - day.import_price_eur_per_mwh),
+        "voltage": voltage_scale(
+            day.final_grid.vm_pu,
+            float(np.nanmax(low)) if np.isfinite(low).any() else math.nan,
+            float(np.nanmin(high)) if np.isfinite(high).any() else math.nan,
+        ),
+    }
+
+
+def loading_class(loading_percent: float, limit_percent: float, *, in_service: bool) -> str:
+    """Return the class a branch is drawn in.
+
+    Examples
+    --------
+    >>> loading_class(79.9, 100.0, in_service=True), loading_class(101.0, 100.0, in_service=True)
+    ('middle', 'over')
+    """
+    if not in_service:
+        return "open"
+    if not math.isfinite(loading_percent):
+        return "unknown"
+    share = 100.0 * loading_percent / limit_percent
+    # Exactly at the limit is not beyond it; a solver's last digit is no alarm.
+    if share > 100.1:
+        return "over"
+    return [name for bound, name in LOADING_CLASSES[:-1] if share >= bound][-1]
+
+
+def script_data(day: DayView) -> dict[str, object]:
+    """Return what the page's script needs to repaint the map and fill the panels."""
+    feeder = day.feeder
+    index = {(kind, element): k for k, (kind, element) in enumerate(
+        zip(feeder.branch_kind, feeder.branch_element, strict=True)
+    )}  # fmt: skip
+    bus_index = {int(bus): k for k, bus in enumerate(feeder.bus)}
+    broken: dict[str, list[list[object]]] = {scenario: [] for scenario in SCENARIOS}
+    for violation in day.violations:
+        is_bus = violation.element_kind == "bus"
+        place = (
+            bus_index.get(violation.element)
+            if is_bus
+            else index.get((violation.element_kind, violation.element))
+        )
+        if place is not None:
+            broken[violation.scenario].append(
+                [violation.period, "bus" if is_bus else "branch", place,
+                 round(violation.value, 4 if is_bus else 1)]
+            )  # fmt: skip
+    states = period_states(day)
+    storage = [storage.delivered_mw for storage in day.storages]
+    labels = [day.local_label(k) for k in range(len(day.periods))]
+    return {
+        "periods": labels,
+        "utc": list(day.periods.labels()),
+        "open": period_to_open(day),
+        "states": [STATES.index(state) for state in states],
+        "buses": list(short_names(feeder)),
+        "busOrder": feeder_order(feeder).tolist(),
+        "branches": list(feeder.branch_name),
+        "inService": feeder.branch_in_service.tolist(),
+        "loadingMax": feeder.loading_percent_max.tolist(),
+        "vmMin": rounded(feeder.vm_pu_min, 4),
+        "vmMax": rounded(feeder.vm_pu_max, 4),
+        "substation": feeder.substation,
+        "importPrice": rounded(day.import_price_eur_per_mwh, 2),
+        "price": rounded(day.final.dlmp, 2),
+        "parts": [
+            rounded(part, 2)
+            for part in (day.final.energy, day.final.loss, day.final.congestion, day.final.voltage)
+        ],
+        "voltage": rounded(day.final_grid.vm_pu, 4),
+        "loading": rounded(day.final_grid.loading_percent, 1),
+        "exchangeMw": rounded(day.exchange_mwh / day.periods.mtu_h, 2),
+        "storageMw": rounded(np.sum(storage, axis=0), 2) if storage else None,
+        "broken": broken,
+        "scales": {
+            name: {
+                "low": scale.low, "high": scale.high, "unit": scale.unit,
+                "digits": scale.digits, "stops": list(scale.stops),
+            }
+            for name, scale in map_scales(day).items()
+        },
+    }  # fmt: skip
+
+
+def _by_coordinates(feeder: FeederView) -> Floats:
+    """Equirectangular projection about the feeder's middle; buses on one spot are set apart."""
+    shrink = math.cos(math.radians(float(feeder.latitude.mean())))
+    x = (feeder.longitude - feeder.longitude.min()) * shrink
+    y = feeder.latitude.max() - feeder.latitude
+    reach_x, reach_y = float(x.max()) or 1e-9, float(y.max()) or 1e-9
+    scale = (WIDTH - 2 * MARGIN) / reach_x
+    height = min(max(reach_y * scale, HEIGHT_MIN), HEIGHT_MAX)
+    scale = min(scale, height / reach_y)
+    place = np.stack([x * scale + (WIDTH - reach_x * scale) / 2, y * scale + MARGIN], axis=1)
+    return _set_apart(place, feeder)
+
+
+def _set_apart(place: Floats, feeder: FeederView) -> Floats:
+    spots: dict[tuple[float, float], list[int]] = {}
+    for k, (x, y) in enumerate(place.round(1).tolist()):
+        spots.setdefault((x, y), []).append(k)
+    apart = place.copy()
+    for members in spots.values():
+        levels: dict[float, int] = {}
+        for k in sorted(members, key=lambda k: (float(feeder.vn_kv[k]), k)):
+            level = float(feeder.vn_kv[k])
+            column = levels.get(level, 0)
+            levels[level] = column + 1
+            apart[k, 0] += 20.0 * column
+            apart[k, 1] -= 30.0 * (len(levels) - 1)
+    apart[:, 1] += max(MARGIN - float(apart[:, 1].min()), 0.0)
+    return apart
+
+
+def _as_tree(feeder: FeederView) -> Floats:
+    """Draw without coordinates: one row per bus in feeder order, depth to the right."""
+    order: Sequence[int] = feeder_order(feeder).tolist()
+    parents = _depths(feeder)
+    step_x = (WIDTH - 2 * MARGIN) / max(max(parents.values(), default=1), 1)
+    step_y = HEIGHT_MAX / max(len(order), 1)
+    place = np.zeros((len(order), 2))
+    for row, bus in enumerate(order):
+        place[bus] = (MARGIN + step_x * parents.get(bus, 0), MARGIN + step_y * row)
+    return place
+
+
+def _depths(feeder: FeederView) -> dict[int, int]:
+    near: dict[int, set[int]] = {k: set() for k in range(len(feeder.bus))}
+    ends = zip(feeder.branch_from.tolist(), feeder.branch_to.tolist(), strict=True)
+    closed = [pair for pair, on in zip(ends, feeder.branch_in_service, strict=True) if on]
+    for a, b in (*closed, *feeder.links):
+        near[a].add(b)
+        near[b].add(a)
+    depth = {feeder.substation: 0}
+    queue = [feeder.substation]
+    for bus in queue:
+        for other in sorted(near[bus] - depth.keys()):
+            depth[other] = depth[bus] + 1
+            queue.append(other)
+    return depth

@@ -1,0 +1,295 @@
+"""The page: headline figures first, then the day section by section, in one file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+
+from dso.report import numbers
+from dso.report.colours import THEMES
+from dso.report.feeder_map import LOADING_CLASSES, draw_map, map_scales, script_data
+from dso.report.figures import SCENARIO_NAME, all_figures
+from dso.report.numbers import eur_cents, eur_exact, fixed, shortened
+from dso.report.states import (
+    MEANING,
+    STATES,
+    broken_elements,
+    period_states,
+    period_to_open,
+)
+from dso.report.views import ClearingSummary, DayView
+
+TEMPLATES: Final = Path(__file__).parent / "templates"
+VERIFY_COMMAND: Final = "dso audit verify bundle --key operator.vkey"
+WEEKDAYS: Final = (
+    "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday",
+)  # fmt: skip
+MONTHS: Final = (
+    "January", "February", "March", "April", "May", "June",
+    "July", "August", "September", "October", "November", "December",
+)  # fmt: skip
+STATUS_WORDS: Final = {
+    "certified": "certified",
+    "certified_with_slack": "certified, limits bought off with slack",
+    "uncertified": "not certified",
+    "infeasible": "infeasible",
+}
+ELEMENTS_SHOWN: Final = 8
+Tone = Literal["good", "warn", "bad", "plain"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """One headline figure: what it is, its value with its unit, what it is compared with."""
+
+    label: str
+    value: str
+    unit: str
+    note: str
+    tone: Tone = "plain"
+
+
+def render_page(day: DayView) -> bytes:
+    """Render the page of a day.
+
+    Parameters
+    ----------
+    day : DayView
+        What the stages of the day left.
+
+    Returns
+    -------
+    bytes
+        HTML, UTF-8. Its content security policy lets only its own scripts run, by their
+        SHA-256, and lets nothing be fetched.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "fixed": fixed,
+        "significant": numbers.significant,
+        "shortened": shortened,
+        "eur_cents": eur_cents,
+        "eur_exact": eur_exact,
+    }
+    plotly, script = _plotly_script(), (TEMPLATES / "report.js").read_text("utf-8")
+    html = environment.get_template("report.html.j2").render(
+        **_context(day),
+        style=(TEMPLATES / "report.css").read_text("utf-8"),
+        plotly=plotly,
+        script=script,
+        script_hashes=[_csp_hash(plotly), _csp_hash(script)],
+    )
+    return html.encode("utf-8")
+
+
+def headline(day: DayView) -> tuple[Tile, ...]:
+    """Return the headline row: what a shift leader and an auditor ask first."""
+    without, schedule, done = (
+        day.replay_of("without_market"), day.replay_of("schedule"), day.replay_of("with_market"),
+    )  # fmt: skip
+    periods = len(day.periods)
+    sound = sum(_is_certified(summary) for summary in (day.clearing, *day.rounds))
+    clearings = 1 + len(day.rounds)
+    imported = float(np.clip(day.exchange_mwh, 0, None).sum())
+    exported = float(np.clip(-day.exchange_mwh, 0, None).sum())
+    price = day.final.dlmp
+    balanced = day.money.total_micro_eur == 0 and not day.money.periods_not_zero
+    broken = max(schedule.periods_violated, done.periods_violated)
+    return (
+        Tile(
+            label="Certificate",
+            value=f"{sound} of {clearings}",
+            unit="clearings certified",
+            note=f"day ahead {STATUS_WORDS.get(day.clearing.status, day.clearing.status)}, "
+            f"replayed by {schedule.engine}",
+            tone="good" if sound == clearings else "bad",
+        ),
+        Tile(
+            label="Periods with broken limits",
+            value=f"{without.periods_violated} → {done.periods_violated}",
+            unit=f"of {periods}",
+            note=f"without the market → with it; cleared schedule {schedule.periods_violated}",
+            tone="good" if broken == 0 else "warn",
+        ),
+        Tile(
+            label="Peak loading",
+            value=f"{fixed(without.worst_loading_percent, 0)} → "
+            f"{fixed(done.worst_loading_percent, 0)}",
+            unit="%",
+            note="most loaded line or transformer, without the market → with it",
+            tone="good" if (done.worst_loading_violation_percent or 0.0) <= 0.1 else "warn",
+        ),
+        Tile(
+            label="Furthest voltage",
+            value=f"{fixed(without.worst_voltage_pu, 3)} → {fixed(done.worst_voltage_pu, 3)}",
+            unit="pu",
+            note="bus nearest to or furthest beyond its limit, without the market → with it",
+            tone="good" if (done.worst_voltage_violation_pu or 0.0) <= 1e-4 else "warn",
+        ),
+        Tile(
+            label="Price span",
+            value=f"{fixed(float(price.min()), 1)} to {fixed(float(price.max()), 1)}",
+            unit="EUR/MWh",
+            note="lowest and highest last price of any bus and period; upstream "
+            f"{fixed(float(day.import_price_eur_per_mwh.min()), 1)} to "
+            f"{fixed(float(day.import_price_eur_per_mwh.max()), 1)}",
+        ),
+        Tile(
+            label="Import / export",
+            value=f"{fixed(imported)} / {fixed(exported)}",
+            unit="MWh",
+            note=f"at the substation, {day.exchange_source}",
+        ),
+        Tile(
+            label="Money sum",
+            value=eur_exact(day.money.total_micro_eur),
+            unit="EUR",
+            note=f"exact, over {day.money.lines:,} lines; zero in "
+            + ("every period" if balanced else "not every period"),
+            tone="good" if balanced else "bad",
+        ),
+        Tile(
+            label="Ledger root",
+            value=shortened(day.ledger.root_base64, 6),
+            unit="",
+            note=f"signed head over {day.ledger.size:,} entries",
+        ),
+    )
+
+
+def verdict(day: DayView) -> tuple[str, Tone, tuple[str, ...]]:
+    """Say in words how the day went: a headline, its tone and a few sentences."""
+    without, schedule, done = (
+        day.replay_of("without_market"), day.replay_of("schedule"), day.replay_of("with_market"),
+    )  # fmt: skip
+    periods = len(day.periods)
+    certified = all(_is_certified(summary) for summary in (day.clearing, *day.rounds))
+    tone: Tone
+    if not certified:
+        title, tone = "Not every clearing of this day is certified.", "bad"
+    elif schedule.periods_violated:
+        title, tone = "The cleared schedule does not keep every limit.", "bad"
+    elif done.periods_violated:
+        title, tone = "The schedule kept every limit; what happened broke some.", "warn"
+    elif without.periods_violated:
+        title, tone = "The market kept the feeder inside its limits.", "good"
+    else:
+        title, tone = "No limit was in danger on this day.", "good"
+    told = (
+        f"Without the market, limits would have been broken in {without.periods_violated} of "
+        f"{periods} periods; the cleared schedule, replayed by {schedule.engine}, breaks them in "
+        f"{schedule.periods_violated}, and what devices and everybody else really did in "
+        f"{done.periods_violated}."
+    )
+    sentences = [told]
+    worst = broken_elements(day, "without_market")
+    if worst:
+        first = worst[0]
+        sentences.append(
+            f"Most often it would have been {first.name}: {first.periods} periods, up to "
+            f"{fixed(first.worst.value, 3 if first.element_kind == 'bus' else 0)} "
+            f"{_unit(first.worst.unit)} against {fixed(first.worst.limit, 3)} at "
+            f"{day.local_label(first.worst.period)}."
+        )
+    if day.instructed_mwh > 0:
+        sentences.append(
+            f"Devices were told to move {fixed(day.instructed_mwh)} MWh and missed their setpoints "
+            f"by {fixed(day.deviation_mwh, 2)} MWh "
+            f"({fixed(100 * day.deviation_mwh / day.instructed_mwh)} %)."
+        )
+    return title, tone, tuple(sentences)
+
+
+def _context(day: DayView) -> dict[str, object]:
+    states = period_states(day)
+    title, tone, sentences = verdict(day)
+    figures = all_figures(day)
+    opening = period_to_open(day)
+    return {
+        "day": day,
+        "date_long": f"{WEEKDAYS[day.day.weekday()]} {day.day.day} "
+        f"{MONTHS[day.day.month - 1]} {day.day.year}",
+        "tiles": headline(day),
+        "verdict_title": title,
+        "verdict_tone": tone,
+        "verdict_sentences": sentences,
+        "states": states,
+        "state_counts": [
+            {"state": state, "count": states.count(state), "meaning": MEANING[state]}
+            for state in STATES
+        ],
+        "map": draw_map(day),
+        "open_period": opening,
+        "open_price_lowest": float(day.final.dlmp[:, opening].min()),
+        "open_price_highest": float(day.final.dlmp[:, opening].max()),
+        "rounds": [(summary, *_price_span(day, summary)) for summary in day.rounds],
+        "scales": map_scales(day),
+        "loading_classes": LOADING_CLASSES,
+        "figures": {figure.name: figure for figure in figures},
+        "forecast_names": [f"forecast-{forecast.kind}" for forecast in day.forecasts],
+        "scenario_name": SCENARIO_NAME,
+        "broken": {
+            scenario: broken_elements(day, scenario)[:ELEMENTS_SHOWN] for scenario, _ in day.replays
+        },
+        "broken_count": {
+            scenario: len(broken_elements(day, scenario)) for scenario, _ in day.replays
+        },
+        "causes": day.causes[:ELEMENTS_SHOWN],
+        "status_words": STATUS_WORDS,
+        "verify_command": VERIFY_COMMAND,
+        "themes": THEMES,
+        "unit_words": _unit,
+        "specifications": _island({figure.name: figure.specification() for figure in figures}),
+        "feeder_data": _island(script_data(day)),
+    }
+
+
+def _price_span(day: DayView, summary: ClearingSummary) -> tuple[float, float]:
+    price = day.final.dlmp[:, summary.first : summary.first + summary.binding]
+    return float(price.min()), float(price.max())
+
+
+def _is_certified(summary: ClearingSummary) -> bool:
+    return summary.status.startswith("certified")
+
+
+def _unit(unit: str) -> str:
+    return "%" if unit == "percent" else unit
+
+
+def _island(content: Mapping[str, object]) -> str:
+    """JSON that is safe inside a script element whatever the names in it."""
+    text = json.dumps(
+        content, separators=(",", ":"), sort_keys=True, ensure_ascii=False, allow_nan=False
+    )
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _plotly_script() -> str:
+    """Return Plotly's own browser script, shipped in its Python package."""
+    from importlib.resources import files
+
+    script = files("plotly").joinpath("package_data/plotly.min.js").read_text("utf-8")
+    if "</script" in script:
+        raise RuntimeError("plotly.min.js cannot stand inside a page")
+    return script
+
+
+def _csp_hash(script: str) -> str:
+    digest = hashlib.sha256(script.encode("utf-8")).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"

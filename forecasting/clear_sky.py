@@ -62,9 +62,10 @@ def clear_sky_irradiance(
     sun = pvlib.solarposition.get_solarposition(middle, latitude, longitude)
     zenith = sun["apparent_zenith"].to_numpy(dtype=float)
     airmass = pvlib.atmosphere.get_relative_airmass(zenith)
-    sky = pvlib.clearsky.ineichen(
-        zenith, np.nan_to_num(airmass, nan=40.0), LINKE_TURBIDITY, dni_extra=1364.0
-    )
+    with np.errstate(divide="ignore", invalid="ignore"):  # pvlib divides by cos(zenith) at night
+        sky = pvlib.clearsky.ineichen(
+            zenith, np.nan_to_num(airmass, nan=40.0), LINKE_TURBIDITY, dni_extra=1364.0
+        )
     plane = pvlib.irradiance.get_total_irradiance(
         TILT_DEG, AZIMUTH_DEG, zenith, sun["azimuth"].to_numpy(dtype=float),
         sky["dni"], sky["ghi"], sky["dhi"],

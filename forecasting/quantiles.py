@@ -52,7 +52,8 @@ def weighted_quantiles(samples: Floats, weights: Floats, probabilities: Sequence
         v_upper = np.take_along_axis(ordered, upper, axis=-1)
         width = p_upper - p_lower
         share = np.where(width > 0.0, (level - p_lower) / np.where(width > 0.0, width, 1.0), 1.0)
-        columns.append(v_lower + np.clip(share, 0.0, 1.0) * (v_upper - v_lower))
+        between = v_lower + np.clip(share, 0.0, 1.0) * (v_upper - v_lower)
+        columns.append(np.clip(between, v_lower, v_upper))
     return np.maximum.accumulate(np.concatenate(columns, axis=-1), axis=-1)
 
 

@@ -48,10 +48,10 @@ def test_a_wind_parks_own_consumption_in_a_calm_is_metered() -> None:
 
 def test_generation_ramps_up_but_a_lull_knows_no_ramp() -> None:
     rules = FleetBehaviour(**{**_as_dict(EXACT), "ramp_share_per_period": 0.25})
-    setpoint = told("sgen:1", [0.0, 4.0, 4.0, 4.0])
-    delivery = follow(setpoint, generation("sgen:1", 4), [4.0, 4.0, 4.0, 0.5], rules)
-    assert delivery.injection_mw.tolist() == [0.0, 1.0, 2.0, 0.5]
-    assert "ramp limit: 2 periods, first 1" in delivery.remarks
+    setpoint = told("sgen:1", [0.0, 4.0, 4.0, 4.0, 4.0])
+    delivery = follow(setpoint, generation("sgen:1", 5), [4.0, 4.0, 4.0, 0.5, 4.0], rules)
+    assert delivery.injection_mw.tolist() == [0.0, 1.0, 2.0, 0.5, 1.5]
+    assert "ramp limit: 3 periods, first 1" in delivery.remarks
 
 
 def test_storage_follows_until_it_is_full_or_empty() -> None:

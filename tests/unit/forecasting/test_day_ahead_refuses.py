@@ -112,6 +112,16 @@ def test_a_dead_meter_and_a_wrong_sign_are_named() -> None:
     assert "negative readings, forecast from 0 MW up: sgen:2" in warnings
 
 
+def test_a_pv_meters_noise_at_night_is_not_forecast() -> None:
+    reading = readings()
+    value = reading.value_mw.copy()
+    value[:, 1] += 5e-4  # under a thousandth of the capacity: still PV, still dark
+    noisy = forecast(with_value(reading, value))
+    midnight = [s.hour in (23, 0) for s in noisy.periods.starts]
+    assert not any("pv" in note for note in noisy.fallbacks)
+    assert (noisy.value_mw[1, midnight] == 0.0).all()
+
+
 def test_old_readings_are_named() -> None:
     reading = readings()
     later = reading.known_at + timedelta(hours=30)

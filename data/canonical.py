@@ -76,7 +76,7 @@ def sha256_hex(content: bytes) -> str:
 
 
 def csv_bytes(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
-    """Write a table: ``,`` and ``\\n``, floats with 12 significant digits, None as blank."""
+    r"""Write a table: ``,`` and ``\n``, floats with 12 significant digits, None as blank."""
 
     def cell(value: object) -> str:
         if value is None:

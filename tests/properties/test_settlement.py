@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 from typing import get_args
 
 import pytest
@@ -34,6 +35,7 @@ from data.records.settlement import (
 from dso.settlement import (
     check_settlement,
     delta_lines,
+    rate_activation,
     read_settlement,
     settle,
     settlement_files,
@@ -47,7 +49,6 @@ FEW = settings(
 BUSES = (1, 2, 3)
 energy = st.integers(-3_000_000, 3_000_000)
 price = st.integers(-500_000_000, 4_000_000_000)
-ENERGY_KINDS = ("da", "id", "imbalance", "upstream")
 
 
 @st.composite
@@ -225,14 +226,13 @@ def test_energy_settled_is_energy_metered(case: SettlementCase) -> None:
 
 @FEW
 @given(cases(), st.randoms(use_true_random=False))
-def test_the_order_of_rows_means_nothing(case: SettlementCase, shuffler: object) -> None:
-    shuffle = getattr(shuffler, "shuffle")  # noqa: B009 -- hypothesis hands over a Random
+def test_the_order_of_rows_means_nothing(case: SettlementCase, shuffler: Random) -> None:
     changed = {}
     for name in ("positions", "prices", "rounds", "parts", "activations", "capacities"):
         rows = getattr(case, name)
         if rows is not None:
             mixed = list(rows)
-            shuffle(mixed)
+            shuffler.shuffle(mixed)
             changed[name] = tuple(mixed)
     assert settle(replace(case, **changed)) == settle(case)
 
@@ -367,8 +367,6 @@ def test_the_strategies_reach_what_they_should() -> None:
 
 @pytest.mark.parametrize("rule", get_args(FlexibilityRule))
 def test_no_rule_pays_for_nothing(rule: FlexibilityRule) -> None:
-    from dso.settlement import rate_activation
-
     idle = Activation(
         participant="p", connection="c", period=0, baseline_w=5, ordered_w=2, meter_w=5,
         price_micro_eur_per_mwh=1, penalty_micro_eur_per_mwh=1, rule=rule,

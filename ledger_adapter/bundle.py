@@ -216,6 +216,7 @@ def _header_problems(
     """Compare the posted header with the files before anything more is posted."""
     (leaf,) = ledger.entries(batch.receipt.first, batch.receipt.first + 1)
     header = parse_json(leaf)
+    source = {**batch.folders, **batch.digests}
     expected = {name: digests.get(file) for name, file in batch.digests.items()}
     for name, place in batch.folders.items():
         inside = {
@@ -227,7 +228,7 @@ def _header_problems(
     return [
         Problem(
             where=f"batch {batch.name!r}",
-            what=f"{ {**batch.folders, **batch.digests}[name] } is not the posted {name}",
+            what=f"{source[name]} is not the posted {name}",
             remedy="export the files as they were when the batch was posted",
         )
         for name, digest in sorted(expected.items())

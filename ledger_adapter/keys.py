@@ -168,11 +168,14 @@ def load_or_create_keys(folder: Path, name: str = DEFAULT_NAME) -> OperatorKeys:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _locked(folder):
-            if not (folder / PRIVATE_FILE).exists():
+            if _is_new(folder):
                 _create(folder, check_key_name(name))
+            elif (folder / PRIVATE_FILE).exists() and not (folder / PUBLIC_FILE).exists():
+                # Making the folder was interrupted before its last file, which follows from the key.
+                _write_private(folder / PUBLIC_FILE, _load_key(folder).text + "\n", mode=0o644)
             signer = _load_signer(folder)
             _check_secrets(folder)
-    except (Malformed, OSError) as error:
+    except (ValueError, KeyError, TypeError, OSError) as error:
         where = getattr(error, "filename", None) or folder
         raise InputError(
             [
@@ -186,16 +189,27 @@ def load_or_create_keys(folder: Path, name: str = DEFAULT_NAME) -> OperatorKeys:
     return OperatorKeys(folder=folder, signer=signer, subjects=SubjectKeys(folder))
 
 
+def _is_new(folder: Path) -> bool:
+    """Tell whether the folder was never finished; one that was in use and lost its key was."""
+    if (folder / PRIVATE_FILE).exists() or (folder / PUBLIC_FILE).exists():
+        return False
+    if (folder / SUBJECTS_FILE).exists():
+        state = json.loads((folder / SUBJECTS_FILE).read_text(encoding="utf-8"))
+        return not state["keys"] and not state["erased"]
+    return True
+
+
 def _create(folder: Path, name: str) -> None:
-    """Write a new folder; the private key comes last and marks the folder as complete."""
+    """Write a new folder; its public key comes last."""
     seed = secrets.token_bytes(SECRET_BYTES)
     key = _public_key(name, seed)
     marks = {"keys": {}, "erased": {}, "marks": {"secret": secrets.token_hex(SECRET_BYTES)}}
     _write_private(folder / SUBJECTS_FILE, json.dumps(marks, sort_keys=True, indent=1) + "\n")
     _write_private(folder / MASTER_FILE, secrets.token_hex(SECRET_BYTES) + "\n")
-    _write_private(folder / PUBLIC_FILE, key.text + "\n", mode=0o644)
     material = format_base64(bytes([ED25519_TYPE]) + seed)
-    _write_private(folder / PRIVATE_FILE, f"PRIVATE+KEY+{name}+{key.key_id.hex()}+{material}\n")
+    text = f"PRIVATE+KEY+{name}+{key.key_id.hex()}+{material}"
+    _write_private(folder / PRIVATE_FILE, text + "\n")
+    _write_private(folder / PUBLIC_FILE, key.text + "\n", mode=0o644)
 
 
 def _public_key(name: str, seed: bytes) -> VerifierKey:
@@ -206,17 +220,30 @@ def _public_key(name: str, seed: bytes) -> VerifierKey:
 
 
 def _load_signer(folder: Path) -> Signer:
+    key = _load_key(folder)
+    public = parse_verifier_key((folder / PUBLIC_FILE).read_text(encoding="utf-8"))
+    if key != public:
+        raise Malformed(f"{PUBLIC_FILE} does not belong to {PRIVATE_FILE}")
+    return Signer(key=key, seed=_load_seed(folder)[1])
+
+
+def _load_key(folder: Path) -> VerifierKey:
+    name, seed, key_id = _load_seed(folder)
+    key = _public_key(check_key_name(name), seed)
+    if key.key_id.hex() != key_id:
+        raise Malformed(f"{PRIVATE_FILE} is damaged: its key id does not belong to it")
+    return key
+
+
+def _load_seed(folder: Path) -> tuple[str, bytes, str]:
+    """Name, Ed25519 seed and key id as ``operator.key`` holds them."""
     parts = (folder / PRIVATE_FILE).read_text(encoding="utf-8").removesuffix("\n").split("+", 4)
     if len(parts) != 5 or parts[:2] != ["PRIVATE", "KEY"]:
-        raise Malformed(f"{PRIVATE_FILE} does not read PRIVATE+KEY+name+hexkeyid+base64")
+        raise Malformed(f"{PRIVATE_FILE} does not read PRIVATE KEY name keyid base64, joined by +")
     raw = parse_base64(parts[4])
     if len(raw) != 1 + SECRET_BYTES or raw[0] != ED25519_TYPE:
         raise Malformed(f"{PRIVATE_FILE} holds no Ed25519 key")
-    signer = Signer(key=_public_key(check_key_name(parts[2]), raw[1:]), seed=raw[1:])
-    public = parse_verifier_key((folder / PUBLIC_FILE).read_text(encoding="utf-8"))
-    if signer.key != public or public.key_id.hex() != parts[3]:
-        raise Malformed(f"{PUBLIC_FILE} does not belong to {PRIVATE_FILE}")
-    return signer
+    return parts[2], raw[1:], parts[3]
 
 
 def _check_secrets(folder: Path) -> None:

@@ -40,18 +40,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Read, clear, write; return the exit code of the result's status."""
-    from data.records.clearing import EXIT_CODES
-    from data.results import write_result, write_timings
     from data.study import read_study
     from dso.cli.output_folder import refuse_foreign_folder, staged_output
     from dso.clock import Stopwatch
-    from opf.clearing import clear_case
 
     # Before the work and again when writing: nobody waits for a result that has no place to go.
     refuse_foreign_folder(arguments.out, marker="summary.json", force=arguments.force)
     watch = Stopwatch.start()
     case = read_study(arguments.study)
     timings = {"read_s": watch.elapsed_s()}
+
+    # Only now: bad input is answered before the solvers load.
+    from data.records.clearing import EXIT_CODES
+    from data.results import write_result, write_timings
+    from opf.clearing import clear_case
+
     watch = Stopwatch.start()
     result = clear_case(case)
     timings["clear_s"] = watch.elapsed_s()

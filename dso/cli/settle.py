@@ -8,9 +8,9 @@ from typing import Final
 
 DESCRIPTION: Final = """\
 Settle day-ahead, intraday rounds, imbalance and flexibility: read a settlement folder
-(settlement.toml, positions.csv, prices.csv, substation.csv and, optionally, rounds.csv, parts.csv,
-activations.csv) and write lines.csv, one statement per participant and summary.json. Every market
-and period sums to zero in integer micro-EUR."""
+(settlement.toml, positions.csv, prices.csv, substation.csv, activations.csv and, optionally,
+rounds.csv, parts.csv) and write lines.csv, one statement per participant and summary.json. Every
+market and period sums to zero in integer micro-EUR."""
 
 EPILOG: Final = """\
 examples:
@@ -42,6 +42,13 @@ def run(arguments: argparse.Namespace) -> int:
     from dso.settlement import settle_folder
 
     with staged_output(arguments.out, marker="summary.json", force=arguments.force) as folder:
-        settle_folder(arguments.folder, folder)
-    print(f"settled, every sum is zero; lines and statements in {arguments.out}")
+        result = settle_folder(arguments.folder, folder)
+    parties = {line.participant for line in result.lines}
+    for remark in result.remarks:
+        print(f"assumed: {remark}")
+    print(
+        f"{len(result.lines)} lines of {len(parties)} parties and accounts over "
+        f"{result.periods.count} periods; every market and period sums to 0 micro-EUR"
+    )
+    print(f"lines and statements in {arguments.out}")
     return 0

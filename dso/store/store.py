@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from sqlite3 import SQLITE_BUSY
+from sqlite3 import Error as SqliteError
 
 from sqlalchemy import Connection, Engine, Row, create_engine, delete, event, insert, select, update
 from sqlalchemy.engine import make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from data.periods import format_utc
-from dso.clock import Clock, SystemClock
+from dso.clock import Clock, Stopwatch, SystemClock
 from dso.store.migrations import upgrade
 from dso.store.records import Artefact, StageConflict, StageKey, StageRun
 from dso.store.tables import ARTEFACT, CYCLE_RUN
@@ -48,10 +51,25 @@ def _set_up_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> 
     connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_TIMEOUT_MS}")
-    cursor.execute("PRAGMA journal_mode = WAL")
+    _switch_to_write_ahead(cursor)
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
+
+
+def _switch_to_write_ahead(cursor: DBAPICursor) -> None:
+    # SQLite does not apply its busy timeout to this switch when another process makes it on the
+    # same new file, so we wait ourselves.
+    watch = Stopwatch.start()
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            return
+        except SqliteError as error:
+            locked = error.sqlite_errorcode == SQLITE_BUSY
+            if not locked or watch.elapsed_s() * 1000 > SQLITE_BUSY_TIMEOUT_MS:
+                raise
+            time.sleep(0.01)
 
 
 def _begin_immediately(connection: Connection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
@@ -144,3 +145,42 @@ def test_a_bundle_that_is_none_is_refused(tmp_path: Path) -> None:
     key = tmp_path / "operator.vkey"
     key.write_text("no key\n")
     assert command_line.main(["audit", "verify", str(tmp_path), "--key", str(key)]) in (1, 2)
+
+
+def test_a_settlement_runs_again_from_its_own_output(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "settlement"
+    folder.mkdir()
+    files = {
+        "settlement.toml": 'mtu_minutes = 15\nimbalance = "single"\nrefund = "retain"\n',
+        "positions.csv": (
+            "participant,connection,bus,period_start,da_mwh,id_mwh,meter_mwh\n"
+            "wind,c1,1,2016-07-24T22:00:00Z,1.0,1.5,1.25\n"
+        ),
+        "prices.csv": (
+            "bus,period_start,dlmp_da_eur_per_mwh,dlmp_id_eur_per_mwh,imbalance_eur_per_mwh\n"
+            "1,2016-07-24T22:00:00Z,40,50,60\n"
+        ),
+        "substation.csv": (
+            "period_start,import_mwh,import_price_eur_per_mwh\n2016-07-24T22:00:00Z,-1.2,40\n"
+        ),
+        "activations.csv": (
+            "participant,connection,period_start,baseline_mw,ordered_mw,meter_mw,"
+            "price_eur_per_mwh,penalty_eur_per_mwh,rule\n"
+        ),
+    }
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    out = tmp_path / "deep" / "money"
+    assert command_line.main(["settle", str(folder), "--out", str(out)]) == 0
+    assert "sums to 0 micro-EUR" in capsys.readouterr().out
+    first = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    # 1 MWh x 40 + 0.5 MWh x 50 - 0.25 MWh x 60 = 50 EUR, by hand.
+    rows = list(csv.DictReader(first["lines.csv"].decode().splitlines()))
+    amounts = [(row["participant"], int(row["amount_micro_eur"])) for row in rows]
+    assert sum(amount for party, amount in amounts if party == "wind") == 50_000_000
+    assert sum(amount for _, amount in amounts) == 0
+    assert command_line.main(["settle", str(folder), "--out", str(out)]) == 0
+    assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == first
+    assert sorted(entry.name for entry in out.parent.iterdir()) == ["money"]

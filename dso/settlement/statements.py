@@ -30,6 +30,7 @@ KIND_TEXT: Final[Mapping[LineKind, tuple[str, str]]] = {
     "rounding": ("Rounding", "at most one micro-EUR per line"),
 }
 ENERGY_KINDS: Final = frozenset({"da", "id", "imbalance"})
+PRICED_KINDS: Final = ENERGY_KINDS | {"flexibility", "penalty", "upstream"}
 REFUND_TEXT: Final = {
     "pro_rata_withdrawal": "rents of a period are shared by metered withdrawal",
     "pro_rata_capacity": "rents of a period are shared by contracted capacity",
@@ -54,7 +55,8 @@ margin:1.25rem 0}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{padding:.35rem .75rem;text-align:right;border-bottom:1px solid var(--rule);white-space:nowrap}
 th{background:var(--card);font-weight:600}
-th:first-child,td:first-child,.text{text-align:left}
+th:first-child,td:first-child{text-align:left}
+small{display:block;color:var(--soft);white-space:normal;min-width:11rem}
 tr:last-child td{border-bottom:0}tfoot td{font-weight:600;border-top:2px solid var(--rule)}
 footer{margin-top:2rem;border-top:1px solid var(--rule);padding-top:.75rem}
 """
@@ -65,11 +67,13 @@ class _Sums:
     """Running sums of some lines."""
 
     energy_wh: int = 0
+    gross_wh: int = 0
     amount_micro_eur: int = 0
     lines: int = 0
 
     def add(self, line: SettlementLine) -> None:
         self.energy_wh += line.quantity_wh
+        self.gross_wh += abs(line.quantity_wh)
         self.amount_micro_eur += line.amount_micro_eur
         self.lines += 1
 
@@ -119,13 +123,11 @@ def statement_html(name: str, lines: Sequence[SettlementLine], result: Settlemen
             "negative ones are paid; energy is positive into the grid.</p>"
         ),
         _cards(lines, energy.values(), accounts=accounts),
-        "<h2>By kind</h2>",
         _kind_table(kinds, by_kind),
     ]
     if len(by_unit) > 1:
-        title, label = ("By account", "Account") if accounts else ("By connection", "Connection")
-        body += [f"<h2>{title}</h2>", _unit_table(by_unit, label)]
-    body += ["<h2>By period</h2>", _period_table(kinds, by_period, energy), _footer(result)]
+        body.append(_unit_table(by_unit, "Account" if accounts else "Connection"))
+    body += [_period_table(kinds, by_period, energy), _footer(result)]
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
@@ -153,16 +155,23 @@ def _cards(lines: Sequence[SettlementLine], energy: Iterable[int], *, accounts: 
     return f'<div class="cards">{text}</div>'
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]], foot: Sequence[str] = ()) -> str:
-    """Return a table that scrolls inside its own frame; cells are escaped."""
-    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
-    body = "\n".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
-    )
-    last = "".join(f"<td>{escape(cell)}</td>" for cell in foot)
-    closing = f"<tfoot><tr>{last}</tr></tfoot>" if foot else ""
+def _table(
+    title: str, header: Sequence[str], rows: Iterable[Sequence[str]], foot: Sequence[str] = ()
+) -> str:
+    """Return a headed table that scrolls inside its own frame.
+
+    Cells are escaped; what follows a line break in one is shown small under the rest.
+    """
+
+    def cell(text: str) -> str:
+        name, _, small = text.partition("\n")
+        return f"<td>{escape(name)}{f'<small>{escape(small)}</small>' if small else ''}</td>"
+
+    head = "".join(f'<th scope="col">{escape(text)}</th>' for text in header)
+    body = "\n".join("<tr>" + "".join(map(cell, row)) + "</tr>" for row in rows)
+    closing = f"<tfoot><tr>{''.join(map(cell, foot))}</tr></tfoot>" if foot else ""
     return (
-        '<div class="table" tabindex="0" role="region" aria-label="table">'
+        f'<h2>{title}</h2>\n<div class="table" tabindex="0" role="region" aria-label="{title}">'
         f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody>{closing}</table></div>"
     )
 
@@ -171,20 +180,23 @@ def _kind_table(kinds: Sequence[LineKind], by_kind: Mapping[LineKind, _Sums]) ->
     rows = []
     for kind in kinds:
         sums = by_kind[kind]
-        mean = "-"
-        if kind in ENERGY_KINDS | {"flexibility", "penalty", "upstream"} and sums.energy_wh:
-            sign = 1 if sums.energy_wh > 0 else -1
-            rate = divide_half_even(sign * sums.amount_micro_eur * WH_PER_MWH, abs(sums.energy_wh))
-            mean = eur(rate)
-        rows.append(
-            (KIND_TEXT[kind][0], mwh(sums.energy_wh) if sums.energy_wh else "-", mean,
-             eur(sums.amount_micro_eur, 4), KIND_TEXT[kind][1])
-        )  # fmt: skip
+        energy, mean = "-", "-"
+        if kind in PRICED_KINDS:
+            energy = mwh(sums.energy_wh)
+            # A mean over purchases and sales together would be no price anybody paid.
+            if sums.energy_wh and abs(sums.energy_wh) == sums.gross_wh:
+                sign = 1 if sums.energy_wh > 0 else -1
+                mean = eur(
+                    divide_half_even(sign * sums.amount_micro_eur * WH_PER_MWH, sums.gross_wh)
+                )
+        name, how = KIND_TEXT[kind]
+        rows.append((f"{name}\n{how}", energy, mean, eur(sums.amount_micro_eur, 4)))
     total = sum(sums.amount_micro_eur for sums in by_kind.values())
     return _table(
-        ("Kind", "Energy, net [MWh]", "Mean price [EUR/MWh]", "Amount [EUR]", "How"),
+        "By kind",
+        ("Kind", "Energy, net [MWh]", "Mean price [EUR/MWh]", "Amount [EUR]"),
         rows,
-        ("Sum", "", "", eur(total, 4), ""),
+        ("Sum", "", "", eur(total, 4)),
     )
 
 
@@ -194,7 +206,9 @@ def _unit_table(by_unit: Mapping[str, _Sums], label: str) -> str:
         for name, sums in sorted(by_unit.items())
     ]
     total = sum(sums.amount_micro_eur for sums in by_unit.values())
-    return _table((label, "Lines", "Amount [EUR]"), rows, ("Sum", "", eur(total, 4)))
+    return _table(
+        f"By {label.lower()}", (label, "Lines", "Amount [EUR]"), rows, ("Sum", "", eur(total, 4))
+    )
 
 
 def _period_table(
@@ -215,7 +229,7 @@ def _period_table(
         if with_energy:
             row.insert(1, mwh(energy_wh[start]))
         rows.append([*row, eur(sum(amounts.values()), 4)])
-    return _table([*header, "Sum [EUR]"], rows)
+    return _table("By period", [*header, "Sum [EUR]"], rows)
 
 
 def _footer(result: SettlementResult) -> str:

@@ -18,7 +18,8 @@ from data.records.settlement import (
     SubstationSeries,
 )
 from data.units import round_half_even
-from dso.settlement import check_settlement, delta_lines, settle
+from dso.settlement import BooksError, check_settlement, delta_lines, settle
+from dso.settlement.books import _rounding
 from dso.settlement.exact import divide_half_even, format_micro, parse_micro
 
 Build = Callable[..., SettlementCase]
@@ -261,3 +262,19 @@ def test_text_that_is_no_finite_number_is_refused(text: str) -> None:
 def test_micro_text_round_trips() -> None:
     for value in (0, 1, -1, 999_999, -1_000_001, 10**15, 123_456_789):
         assert parse_micro(format_micro(value)) == value
+
+
+def test_an_error_hidden_in_the_rounding_account_is_caught(small_case: Build) -> None:
+    """A plug: an amount raised by 100 and the rounding account lowered by 100."""
+    case = small_case()
+    result = settle(case)
+    wrong = replace(result.lines[0], amount_micro_eur=result.lines[0].amount_micro_eur + 100)
+    plug = replace(
+        wrong, participant="account:rounding", connection="", kind="rounding",
+        quantity_wh=0, price_micro_eur_per_mwh=0, amount_micro_eur=-100,
+    )  # fmt: skip
+    planted = replace(result, lines=(wrong, *result.lines[1:], plug))
+    found = "\n".join(map(str, check_settlement(case, planted)))
+    assert "rounding of -100 micro-EUR for" in found
+    with pytest.raises(BooksError, match="more than rounding"):
+        list(_rounding([wrong, *result.lines[1:]], "da", wrong.period_start))

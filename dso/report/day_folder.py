@@ -275,13 +275,10 @@ def _exchange(
                 values[period] = reader.number(name, row, cells[1])
         missing_cells(reader, name, values, "substation energies")
         return values, "metered at the substation"
-    node = {feeder.substation}
-    for a, b in feeder.links:
-        if a in node or b in node:
-            node |= {a, b}
+    node = feeder.substation_node()
     chosen = [
         k for k, (start, end) in enumerate(zip(feeder.branch_from, feeder.branch_to, strict=True))
-        if int(start) in node and int(end) not in node
+        if node[start] and not node[end]
     ]  # fmt: skip
     power = np.nansum(grid.p_from_mw[chosen], axis=0) if chosen else values
     return power * axes.periods.mtu_h, "as last cleared"

@@ -15,9 +15,11 @@ from dso.report.plot_parts import rounded
 from dso.report.states import STATES, feeder_order, period_states, period_to_open
 from dso.report.views import SCENARIOS, DayView, FeederView, Floats
 
-WIDTH: Final = 640.0
+WIDTH: Final = 860.0
 MARGIN: Final = 34.0
-HEIGHT_MIN, HEIGHT_MAX = 360.0, 900.0
+HEIGHT_MIN, HEIGHT_MAX = 480.0, 1040.0
+DOT_DISTANCE: Final = 16.0
+"""Buses nearer than this [drawing units] are moved apart, so that each can be seen."""
 LOADING_CLASSES: Final = ((0.0, "low"), (50.0, "middle"), (80.0, "high"), (100.0, "over"))
 """Lower bound of each class [percent of the branch's limit] and its name in the style sheet."""
 
@@ -101,7 +103,7 @@ def draw_map(day: DayView) -> MapView:
 
 def map_scales(day: DayView) -> dict[str, Scale]:
     """Return the colour scales the map can be painted with."""
-    inside = np.arange(len(day.feeder.bus)) != day.feeder.substation
+    inside = ~day.feeder.substation_node()
     low = day.feeder.vm_pu_min[inside]
     high = day.feeder.vm_pu_max[inside]
     return {
@@ -169,7 +171,7 @@ def script_data(day: DayView) -> dict[str, object]:
         "loadingMax": feeder.loading_percent_max.tolist(),
         "vmMin": rounded(feeder.vm_pu_min, 4),
         "vmMax": rounded(feeder.vm_pu_max, 4),
-        "substation": feeder.substation,
+        "atSubstation": feeder.substation_node().tolist(),
         "importPrice": rounded(day.import_price_eur_per_mwh, 2),
         "price": rounded(day.final.dlmp, 2),
         "parts": [
@@ -215,21 +217,41 @@ def _set_apart(place: Floats, feeder: FeederView) -> Floats:
             level = float(feeder.vn_kv[k])
             column = levels.get(level, 0)
             levels[level] = column + 1
-            apart[k, 0] += 20.0 * column
-            apart[k, 1] -= 30.0 * (len(levels) - 1)
-    apart[:, 1] += max(MARGIN - float(apart[:, 1].min()), 0.0)
+            apart[k, 0] += 22.0 * column
+            apart[k, 1] -= 34.0 * (len(levels) - 1)
+    return _inside(_not_overlapping(apart))
+
+
+def _not_overlapping(place: Floats) -> Floats:
+    """Push dots apart that would hide each other, a little at a time."""
+    apart = place.copy()
+    for _ in range(80):
+        gap = apart[:, None, :] - apart[None, :, :]
+        distance = np.maximum(np.hypot(gap[..., 0], gap[..., 1]), 1e-6)
+        lack = np.maximum(DOT_DISTANCE + 0.5 - distance, 0.0)
+        np.fill_diagonal(lack, 0.0)
+        if not (lack > 0.5).any():
+            break
+        apart += (gap * (lack / distance / 3)[..., None]).sum(axis=1)
     return apart
+
+
+def _inside(place: Floats) -> Floats:
+    """Move the drawing into its frame; what stands out on the right is put on its edge."""
+    moved: Floats = place + np.maximum(MARGIN - place.min(axis=0), 0.0)
+    moved[:, 0] = np.minimum(moved[:, 0], WIDTH - MARGIN)
+    return moved
 
 
 def _as_tree(feeder: FeederView) -> Floats:
     """Draw without coordinates: one row per bus in feeder order, depth to the right."""
     order: Sequence[int] = feeder_order(feeder).tolist()
-    parents = _depths(feeder)
-    step_x = (WIDTH - 2 * MARGIN) / max(max(parents.values(), default=1), 1)
+    depth = _depths(feeder)
+    step_x = (WIDTH - 2 * MARGIN) / max(*depth.values(), 1)
     step_y = HEIGHT_MAX / max(len(order), 1)
     place = np.zeros((len(order), 2))
     for row, bus in enumerate(order):
-        place[bus] = (MARGIN + step_x * parents.get(bus, 0), MARGIN + step_y * row)
+        place[bus] = (MARGIN + step_x * depth.get(bus, 0), MARGIN + step_y * row)
     return place
 
 

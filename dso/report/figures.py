@@ -140,7 +140,7 @@ def price_map(day: DayView) -> Figure:
             "range": [len(order) - 0.5, -0.5],
             "showgrid": False,
         },
-        "margin": {"l": 74, "r": 8, "t": 8, "b": 96},
+        "margin": {"l": 84, "r": 24, "t": 8, "b": 96},
     }
     return Figure(
         name="price-map",
@@ -212,7 +212,7 @@ def bus_price(day: DayView) -> Figure:
 
 def voltage_envelope(day: DayView) -> Figure:
     """Show the span of cleared voltages and what would break without the market [pu]."""
-    inside = np.arange(len(day.feeder.bus)) != day.feeder.substation
+    inside = ~day.feeder.substation_node()
     vm = day.final_grid.vm_pu[inside]
     low = _finite(day.feeder.vm_pu_min[inside], highest=True)
     high = _finite(day.feeder.vm_pu_max[inside], highest=False)
@@ -335,9 +335,9 @@ def forecast_band(day: DayView, forecast: ForecastView) -> Figure:
         for place, level in ((k, low), (len(forecast.levels) - 1 - k, high)):
             upper = level == high
             traces.append(
-                step_line(day, forecast.value_mw[place], f"{high - low} % band", "@none", "MW", 2)
+                step_line(day, forecast.value_mw[place], "20, 40, 60, 80 % bands", "@none", "MW", 2)
                 | {"line": {"width": 0, "shape": "hv"}, "hoverinfo": "skip", "hovertemplate": None}
-                | {"showlegend": upper and k in (0, pairs - 1)}
+                | {"showlegend": upper and k == pairs - 1}
                 | ({"fill": "tonexty", "fillcolor": "@band"} if upper else {})
             )
     middle = forecast.value_mw[forecast.levels.index(50)]
@@ -347,12 +347,15 @@ def forecast_band(day: DayView, forecast: ForecastView) -> Figure:
     )
     traces.append(step_line(day, forecast.actual_mw, "Actual", "@ink", unit="MW", digits=2))
     share = coverage(forecast)
-    said = "no actuals yet" if share is None else f"actual inside it in {share:.0%} of periods"
+    said = (
+        "no actuals yet" if share is None else f"actual inside it in {100 * share:.0f} % of periods"
+    )
     return Figure(
         name=f"forecast-{forecast.kind}",
         title=name,
         label=f"Forecast bands and actual of {name.lower()} in MW; {said}.",
-        reading=f"80 % band: {said}. The darker the band, the more certain the forecast was.",
+        reading=f"80 % band: {said}. The stronger the colour, the likelier a value was held "
+        "to be; a good forecast has the actual inside the widest band in about 80 % of periods.",
         source="forecast/feeder.csv",
         height_px=280,
         traces=traces,
@@ -475,7 +478,9 @@ def _broken_markers(day: DayView, kinds: set[str], unit: str, digits: int) -> li
                     "color": colour,
                     "line": {"color": colour, "width": 2},
                 },
-                "hovertemplate": f"%{{y:.{digits}f}} {unit}",
+                # the nearest marker may be of another period than the one pointed at: it says whose
+                "customdata": [day.local_label(period) for (period, _), _ in points],
+                "hovertemplate": f"%{{y:.{digits}f}} {unit} at %{{customdata}}",
             }
         )
     return traces

@@ -41,6 +41,33 @@ STATUS_WORDS: Final = {
     "uncertified": "not certified",
     "infeasible": "infeasible",
 }
+ACCOUNT_WORDS: Final = {
+    "account:upstream": "Upstream supplier",
+    "account:rent_congestion": "Rent: congestion",
+    "account:rent_voltage": "Rent: voltage",
+    "account:rent_loss": "Rent: losses over-collected",
+    "account:rent_import": "Rent: import and export caps",
+    "account:rent_unsplit": "Rent, not split",
+    "account:imbalance_residual": "Imbalance residual",
+    "account:flexibility": "Flexibility bought",
+    "account:refund": "Refund of rents",
+    "account:rounding": "Rounding",
+}
+CERTIFICATE_WORDS: Final = {
+    "replay_engine": ("replayed by", ""),
+    "replay_vm_pu_error_max": ("largest voltage difference of the two power flows", "pu"),
+    "worst_voltage_violation_pu": ("worst voltage violation in the replay", "pu"),
+    "worst_loading_violation_percent": ("worst loading violation in the replay", "%"),
+    "stationarity": ("stationarity residual, relative", ""),
+    "complementarity": ("complementarity residual, relative", ""),
+    "dual_sign": ("dual sign residual, relative", ""),
+    "parts_residual_eur_per_mwh": ("price minus sum of its parts, largest", "EUR/MWh"),
+    "energy_balance_mw": ("energy balance residual", "MW"),
+    "probe_error": ("gradient against extra power flows, relative", ""),
+    "iterations": ("iterations", ""),
+    "solver": ("solver", ""),
+    "solver_options": ("solver options", ""),
+}
 ELEMENTS_SHOWN: Final = 8
 Tone = Literal["good", "warn", "bad", "plain"]
 
@@ -108,7 +135,7 @@ def headline(day: DayView) -> tuple[Tile, ...]:
     imported = float(np.clip(day.exchange_mwh, 0, None).sum())
     exported = float(np.clip(-day.exchange_mwh, 0, None).sum())
     price = day.final.dlmp
-    balanced = day.money.total_micro_eur == 0 and not day.money.periods_not_zero
+    balanced = day.money.total_micro_eur == 0 and not day.money.not_zero
     broken = max(schedule.periods_violated, done.periods_violated)
     return (
         Tile(
@@ -135,8 +162,8 @@ def headline(day: DayView) -> tuple[Tile, ...]:
             tone="good" if (done.worst_loading_violation_percent or 0.0) <= 0.1 else "warn",
         ),
         Tile(
-            label="Furthest voltage",
-            value=f"{fixed(without.worst_voltage_pu, 3)} → {fixed(done.worst_voltage_pu, 3)}",
+            label="Worst voltage",
+            value=f"{fixed(without.worst_voltage_pu, 4)} → {fixed(done.worst_voltage_pu, 4)}",
             unit="pu",
             note="bus nearest to or furthest beyond its limit, without the market → with it",
             tone="good" if (done.worst_voltage_violation_pu or 0.0) <= 1e-4 else "warn",
@@ -160,7 +187,7 @@ def headline(day: DayView) -> tuple[Tile, ...]:
             value=eur_exact(day.money.total_micro_eur),
             unit="EUR",
             note=f"exact, over {day.money.lines:,} lines; zero in "
-            + ("every period" if balanced else "not every period"),
+            + ("every market and period" if balanced else "not every market and period"),
             tone="good" if balanced else "bad",
         ),
         Tile(
@@ -237,7 +264,11 @@ def _context(day: DayView) -> dict[str, object]:
         "open_period": opening,
         "open_price_lowest": float(day.final.dlmp[:, opening].min()),
         "open_price_highest": float(day.final.dlmp[:, opening].max()),
-        "rounds": [(summary, *_price_span(day, summary)) for summary in day.rounds],
+        "rounds": [
+            (summary, _binding_span(day, summary), *_price_span(day, summary))
+            for summary in day.rounds
+        ],
+        "certificate": [_certificate_line(name, value) for name, value in day.clearing.certificate],
         "scales": map_scales(day),
         "loading_classes": LOADING_CLASSES,
         "figures": {figure.name: figure for figure in figures},
@@ -251,6 +282,7 @@ def _context(day: DayView) -> dict[str, object]:
         },
         "causes": day.causes[:ELEMENTS_SHOWN],
         "status_words": STATUS_WORDS,
+        "account_words": ACCOUNT_WORDS,
         "verify_command": VERIFY_COMMAND,
         "themes": THEMES,
         "unit_words": _unit,
@@ -262,6 +294,21 @@ def _context(day: DayView) -> dict[str, object]:
 def _price_span(day: DayView, summary: ClearingSummary) -> tuple[float, float]:
     price = day.final.dlmp[:, summary.first : summary.first + summary.binding]
     return float(price.min()), float(price.max())
+
+
+def _binding_span(day: DayView, summary: ClearingSummary) -> str:
+    first = day.local_label(summary.first)
+    last = day.local_label(summary.first + summary.binding - 1)
+    return first[:6] + last[6:]
+
+
+def _certificate_line(name: str, value: str) -> tuple[str, str, str]:
+    """Return label, value and unit of one line of the certificate."""
+    label, unit = CERTIFICATE_WORDS.get(name, (name.replace("_", " "), ""))
+    try:
+        return label, numbers.significant(float(value)), unit
+    except ValueError:
+        return label, value, unit
 
 
 def _is_certified(summary: ClearingSummary) -> bool:

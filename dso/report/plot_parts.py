@@ -66,8 +66,14 @@ def layout(day: DayView, unit: str) -> dict[str, object]:
         "xaxis": time_axis(day),
         "yaxis": axis(unit),
         "hovermode": "x unified",
-        "margin": {"l": 62, "r": 12, "t": 8, "b": 40},
-        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        "margin": {"l": 62, "r": 24, "t": 8, "b": 44},
+        "legend": {
+            "orientation": "h",
+            "x": 0,
+            "y": 1.02,
+            "yanchor": "bottom",
+            "traceorder": "normal",
+        },
         "showlegend": True,
     }
 
@@ -82,7 +88,7 @@ def time_axis(day: DayView) -> dict[str, object]:
         "ticktext": [f"{starts[k]:%H:%M}" for k in marks] + ["24:00"],
         "gridcolor": "@grid",
         "zeroline": False,
-        "title": {"text": f"local time, {day.timezone}", "standoff": 6},
+        "title": {"text": f"local time, {day.timezone}", "standoff": 6, "font": {"size": 12}},
         "fixedrange": False,
     }
 
@@ -90,7 +96,7 @@ def time_axis(day: DayView) -> dict[str, object]:
 def axis(unit: str) -> dict[str, object]:
     """Return a vertical axis named by its unit."""
     return {
-        "title": {"text": unit, "standoff": 6},
+        "title": {"text": unit, "standoff": 6, "font": {"size": 12}},
         "gridcolor": "@grid",
         "zerolinecolor": "@grid",
         "fixedrange": True,

@@ -232,7 +232,7 @@ def round_windows(names: Sequence[str], axes: Axes) -> tuple[tuple[str, Window],
     ends = [first for first, _ in starts[1:]] + [len(axes.periods)]
     return tuple(
         (name, Window(first=first, end=min(first + per_hour, end)))
-        for (first, name), end in zip(starts, ends, strict=True)
+        for (first, name), end in zip(starts, ends, strict=False)
     )
 
 

@@ -24,26 +24,13 @@ from dso.report.views import (
 
 FORECAST_KINDS = ("load", "wind", "renewables", "other")
 LEVELS = (10, 20, 30, 40, 50, 60, 70, 80, 90)
-MONEY_COLUMNS = {
+MARKET_COLUMNS = {
     "da": "Day ahead",
     "id": "Intraday",
     "imbalance": "Imbalance",
-    "imbalance_residual": "Imbalance",
     "flexibility": "Flexibility",
-    "penalty": "Flexibility",
     "refund": "Refund",
-    "upstream": "Upstream supply",
-    "rent_congestion": "Grid rents",
-    "rent_voltage": "Grid rents",
-    "rent_loss": "Grid rents",
-    "rent_import": "Grid rents",
-    "rent_unsplit": "Grid rents",
-    "rounding": "Rounding",
 }
-COLUMN_ORDER = (
-    "Day ahead", "Intraday", "Imbalance", "Flexibility",
-    "Upstream supply", "Grid rents", "Refund", "Rounding",
-)  # fmt: skip
 
 
 def read_forecasts(reader: FolderReader, axes: Axes) -> tuple[ForecastView, ...]:
@@ -191,38 +178,49 @@ def read_replays(reader: FolderReader) -> tuple[tuple[Scenario, Replay], ...]:
 
 
 def read_money(reader: FolderReader) -> MoneyView:
-    """Add up the settlement's lines, exactly, per party and kind."""
+    """Add up the settlement's lines, exactly, per party and market.
+
+    Intraday rounds (markets ``id/1``, ``id/2``, ...) share one column. Every market of every
+    period must sum to zero; those that do not are named.
+    """
     name = "settlement/lines.csv"
     cells_of: dict[str, dict[str, int]] = {}
-    per_period: dict[str, int] = {}
-    count = largest_rounding = 0
-    columns_read = ("participant", "period_start", "kind", "amount_micro_eur")
-    for row, cells in reader.rows(name, columns_read):
+    sums: dict[tuple[str, str], int] = {}
+    count = rounding = 0
+    for row, cells in reader.rows(
+        name, ("participant", "period_start", "kind", "amount_micro_eur", "market")
+    ):
+        party, start, kind, market = cells[0], cells[1], cells[2], cells[4]
         amount = reader.whole(name, row, cells[3])
-        column = MONEY_COLUMNS.get(cells[2], cells[2])
-        party = cells_of.setdefault(cells[0], {})
-        party[column] = party.get(column, 0) + amount
-        per_period[cells[1]] = per_period.get(cells[1], 0) + amount
-        if cells[2] == "rounding":
-            largest_rounding = max(largest_rounding, abs(amount))
+        column = MARKET_COLUMNS.get(market.split("/", maxsplit=1)[0], market)
+        amounts = cells_of.setdefault(party, {})
+        amounts[column] = amounts.get(column, 0) + amount
+        sums[start, market] = sums.get((start, market), 0) + amount
+        rounding = max(rounding, abs(amount)) if kind == "rounding" else rounding
         count += 1
-    used = {column for party in cells_of.values() for column, amount in party.items() if amount}
-    columns = [column for column in COLUMN_ORDER if column in used]
+    used = {column for amounts in cells_of.values() for column in amounts}
+    columns = [column for column in MARKET_COLUMNS.values() if column in used]
     columns += sorted(used - set(columns))
     rows = [
-        MoneyRow(
-            party=party,
-            amounts_micro_eur=tuple(cells_of[party].get(column, 0) for column in columns),
-        )
-        for party in sorted(cells_of)
+        MoneyRow(party=party, amounts_micro_eur=tuple(amounts.get(key, 0) for key in columns))
+        for party, amounts in sorted(cells_of.items())
     ]
+    summary = reader.mapping("settlement/summary.json")
+    stated, own = summary.get("sum_micro_eur"), sum(sums.values())
+    if summary and stated != own:
+        reader.complain(
+            "settlement/summary.json", f"states a sum of {stated} micro-EUR, its lines give {own}"
+        )
+    remarks = summary.get("remarks")
     return MoneyView(
         columns=tuple(columns),
         participants=tuple(row for row in rows if not row.party.startswith("account:")),
         accounts=tuple(row for row in rows if row.party.startswith("account:")),
         lines=count,
-        periods_not_zero=tuple(sorted(start for start, total in per_period.items() if total)),
-        largest_rounding_micro_eur=largest_rounding,
+        sums_checked=len(sums),
+        not_zero=tuple(sorted(key for key, total in sums.items() if total)),
+        largest_rounding_micro_eur=rounding,
+        remarks=tuple(map(str, remarks)) if isinstance(remarks, list) else (),
     )
 
 

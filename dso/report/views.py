@@ -58,6 +58,18 @@ class FeederView:
     links: tuple[tuple[int, int], ...]
     substation: int
 
+    def substation_node(self) -> Bools:
+        """Return which buses are one node with the substation, shape (buses,).
+
+        The upstream grid sets their voltage; the voltage limits of the market do not apply there.
+        """
+        node = {self.substation}
+        for _ in self.links:
+            for a, b in self.links:
+                if a in node or b in node:
+                    node |= {a, b}
+        return np.isin(np.arange(len(self.bus)), sorted(node))
+
     def name_of(self, element_kind: str, element: int) -> str:
         """Return the name of a bus or branch, or kind and index when it is not on the map."""
         if element_kind == "bus":
@@ -199,14 +211,24 @@ class MoneyRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MoneyView:
-    """The money of the day; every amount of every line is in exactly one cell."""
+    """The money of the day; every amount of every line is in exactly one cell.
+
+    Parameters
+    ----------
+    columns : tuple of str
+        Markets; each sums to zero on its own.
+    sums_checked : int
+        Number of (period, market) pairs; ``not_zero`` lists those that do not sum to zero.
+    """
 
     columns: tuple[str, ...]
     participants: tuple[MoneyRow, ...]
     accounts: tuple[MoneyRow, ...]
     lines: int
-    periods_not_zero: tuple[str, ...]
+    sums_checked: int
+    not_zero: tuple[tuple[str, str], ...]
     largest_rounding_micro_eur: int
+    remarks: tuple[str, ...]
 
     @property
     def rows(self) -> tuple[MoneyRow, ...]:

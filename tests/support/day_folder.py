@@ -305,9 +305,7 @@ def _violations(
     for t, label in enumerate(labels):
         for k, bus in enumerate(story.sketch.buses):
             if vm[k, t] > limit:
-                rows.append(
-                    (scenario, "bus", bus["bus"], label, "upper", vm[k, t], limit, "pu")
-                )
+                rows.append((scenario, "bus", bus["bus"], label, "upper", vm[k, t], limit, "pu"))
         for k, branch in enumerate(story.sketch.branches):
             if loading[k, t] > 100:
                 rows.append(
@@ -318,33 +316,49 @@ def _violations(
 
 
 def _settlement(folder: Path, story: Story) -> None:
+    """Lines of three markets and a refund; each sums to zero in every period."""
     rows: list[tuple[object, ...]] = []
     row = {int(str(bus["bus"])): k for k, bus in enumerate(story.sketch.buses)}
+    accounts = {
+        "da": (("upstream", 0.8), ("rent_congestion", 0.15), ("rent_loss", 0.05)),
+        "id/1": (("upstream", 0.9), ("rent_congestion", 0.1)),
+        "imbalance": (("upstream", 0.9), ("imbalance_residual", 0.1)),
+    }
     for t, label in enumerate(story.periods.labels()):
-        total = 0
+        total = dict.fromkeys(accounts, 0)
         for s, bus in enumerate(story.sketch.sites):
             price = price_micro_eur(float(f"{story.price[row[bus], t]:.9g}"))
             flexible = story.sold_mw[s, t] + story.storage_mw[s, t]
-            parties = ((f"aggregator-{'ab'[s % 2]}", flexible, "da"),
-                       (f"aggregator-{'ab'[s % 2]}", 0.03 * flexible, "id"),
-                       ("default-supplier", -story.load_mw[s, t], "da"),
-                       ("default-supplier", -0.02 * story.load_mw[s, t], "imbalance"))  # fmt: skip
-            for party, mw, kind in parties:
+            aggregator = f"aggregator-{'ab'[s % 2]}"
+            parties = (
+                (aggregator, flexible, "da"), (aggregator, 0.03 * flexible, "id/1"),
+                ("default-supplier", -story.load_mw[s, t], "da"),
+                ("default-supplier", -0.02 * story.load_mw[s, t], "imbalance"),
+            )  # fmt: skip
+            for party, mw, market in parties:
                 wh = round(mw * 250_000)
                 amount = round(wh * price / 1_000_000)
-                total += amount
-                rows.append((party, f"bus:{bus}", label, kind, wh, price, amount))
-        upstream = round(-total * 0.8)
-        rows.append(("account:upstream", "substation", label, "upstream", 0, 0, upstream))
-        rent = -total - upstream
-        rows.append(("account:grid", "rent", label, "rent_congestion", 0, 0, rent - 1))
-        rows.append(("account:rounding", "rounding", label, "rounding", 0, 0, 1))
+                total[market] += amount
+                kind = market.split("/")[0]
+                rows.append((party, f"bus:{bus}", label, kind, wh, price, amount, market))
+        rents = 0
+        for market, shares in accounts.items():
+            left = -total[market]
+            for name, share in shares:
+                amount = round(-total[market] * share)
+                left -= amount
+                rents += amount if name.startswith("rent") else 0
+                rows.append((f"account:{name}", "", label, name, 0, 0, amount, market))
+            if left:
+                rows.append(("account:rounding", "", label, "rounding", 0, 0, left, market))
+        rows.append(("default-supplier", "bus:2", label, "refund", 0, 0, rents, "refund"))
+        rows.append(("account:refund", "", label, "refund", 0, 0, -rents, "refund"))
     header = (
         "participant", "connection", "period_start", "kind", "quantity_wh",
-        "price_micro_eur_per_mwh", "amount_micro_eur",
+        "price_micro_eur_per_mwh", "amount_micro_eur", "market",
     )  # fmt: skip
     _put(folder / "lines.csv", csv_bytes(header, rows))
-    _put(folder / "summary.json", pretty_json({"sum_micro_eur": 0}))
+    _put(folder / "summary.json", pretty_json({"sum_micro_eur": 0, "remarks": []}))
 
 
 def _bundle(folder: Path) -> None:

@@ -108,7 +108,8 @@ def sketch_of(network: Network) -> FeederSketch:
                 from_bus=int(lines.from_bus[k]), to_bus=int(lines.to_bus[k]), in_service=closed,
                 r_pu=float(lines.r_ohm_per_km[k] * lines.length_km[k] / base),
                 x_pu=float(lines.x_ohm_per_km[k] * lines.length_km[k] / base),
-                s_mva_max=float(0.7 * np.sqrt(3 * base) * lines.max_i_ka[k]),  # so that lines overload
+                # less than the real rating, so that lines overload on the invented day
+                s_mva_max=float(0.7 * np.sqrt(3 * base) * lines.max_i_ka[k]),
             )
         )  # fmt: skip
     for k, index in enumerate(trafos.index.tolist()):

@@ -37,7 +37,7 @@
   const naming = (first) => {
     const shift = first.meta && first.meta.ends ? 1 : 0;
     return {
-      type: "scatter", mode: "lines", x: first.x, y: first.y, showlegend: false, name: "",
+      type: "scatter", mode: "lines", x: first.x, y: first.y, yaxis: first.yaxis || "y", showlegend: false, name: "",
       line: { width: 0, color: "rgba(0,0,0,0)" },
       customdata: first.x.map((x) => feeder.periods[Math.min(Math.max(Math.floor(x) - shift, 0), feeder.periods.length - 1)]),
       hovertemplate: "<b>%{customdata}</b><extra></extra>",
@@ -57,7 +57,7 @@
         text: trace.meta.rows.map((row) => feeder.periods.map((period) => row + " · " + period)),
       }));
     }
-    return [naming(traces[traces.length - 1]), ...traces];
+    return [naming(traces[0]), ...traces];
   };
 
   const draw = (name) => {
@@ -77,7 +77,7 @@
     });
     layout.xaxis.unifiedhovertitle = { text: " " };
     if (narrow) {
-      layout.margin = { ...layout.margin, l: Math.min(layout.margin.l, 50), r: 6 };
+      layout.margin = { ...layout.margin, l: Math.min(layout.margin.l, 66), r: 16 };
       if (layout.margin.b < 60) layout.margin.b = 42;
       layout.xaxis.tickvals = layout.xaxis.tickvals.filter((_, k) => k % 2 === 0);
       layout.xaxis.ticktext = layout.xaxis.ticktext.filter((_, k) => k % 2 === 0);
@@ -90,6 +90,7 @@
   const busPick = byId("bus");
   const paint = byId("paint");
   const showBroken = byId("show-broken");
+  const fit = byId("fit");
   const svg = byId("feeder");
   const rings = byId("rings");
   const tip = byId("tip");
@@ -179,7 +180,7 @@
 
   const fillFacts = () => {
     const price = column(feeder.price);
-    const voltage = column(feeder.voltage).map((value, k) => (k === feeder.substation ? null : value));
+    const voltage = column(feeder.voltage).map((value, k) => (feeder.atSubstation[k] ? null : value));
     const loading = column(feeder.loading);
     const [low, high] = [extreme(price, lower), extreme(price, higher)];
     const [down, up] = [extreme(voltage, lower), extreme(voltage, higher)];
@@ -199,14 +200,39 @@
     fact("broken", `${counted("without_market")} without, ${counted("with_market")} with the market`);
   };
 
-  const show = () => {
+  // Over one period prices may differ little: the scale then shows at least 2 EUR/MWh.
+  const scaleNow = () => {
     const scale = feeder.scales[paint.value];
+    if (!fit.checked || paint.value === "voltage") return scale;
+    const values = dots.map((_, k) => painted(k));
+    let [low, high] = [Math.min(...values), Math.max(...values)];
+    if (paint.value === "difference") {
+      high = Math.max(Math.abs(low), Math.abs(high), 1);
+      low = -high;
+    } else if (high - low < 2) {
+      [low, high] = [(low + high) / 2 - 1, (low + high) / 2 + 1];
+    }
+    return { ...scale, low, high };
+  };
+
+  const labelScale = (scale) => {
+    document.querySelectorAll("[data-scale]").forEach((legend) => {
+      legend.hidden = legend.dataset.scale !== paint.value;
+      if (legend.hidden) return;
+      legend.querySelectorAll(".scale-ticks span").forEach((tick, k, all) => {
+        tick.textContent = fixed(scale.low + ((scale.high - scale.low) * k) / (all.length - 1), scale.digits, "").trim();
+      });
+    });
+  };
+
+  const show = () => {
+    const scale = scaleNow();
     dots.forEach((dot, k) => {
       dot.setAttribute("fill", colour(scale, painted(k)));
       dot.classList.toggle("chosen", k === bus);
     });
     strokes.forEach((stroke, k) => stroke.setAttribute("class", "b " + loadingClass(k)));
-    document.querySelectorAll("[data-scale]").forEach((legend) => { legend.hidden = legend.dataset.scale !== paint.value; });
+    labelScale(scale);
     byId("when").textContent = feeder.periods[period];
     slider.setAttribute("aria-valuetext", `${feeder.periods[period]}, ${STATES[feeder.states[period]]}`);
     markBroken();
@@ -262,6 +288,7 @@
   slider.addEventListener("input", () => { period = Number(slider.value); show(); });
   paint.addEventListener("change", show);
   showBroken.addEventListener("change", show);
+  fit.addEventListener("change", show);
   svg.addEventListener("pointermove", pointAt);
   svg.addEventListener("pointerleave", () => { tip.hidden = true; });
   svg.addEventListener("click", (event) => {

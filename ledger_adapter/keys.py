@@ -171,7 +171,7 @@ def load_or_create_keys(folder: Path, name: str = DEFAULT_NAME) -> OperatorKeys:
             if _is_new(folder):
                 _create(folder, check_key_name(name))
             elif (folder / PRIVATE_FILE).exists() and not (folder / PUBLIC_FILE).exists():
-                # Making the folder was interrupted before its last file, which follows from the key.
+                # The making was interrupted before the last file, which follows from the key.
                 _write_private(folder / PUBLIC_FILE, _load_key(folder).text + "\n", mode=0o644)
             signer = _load_signer(folder)
             _check_secrets(folder)

@@ -44,7 +44,10 @@ from ledger_adapter.verify.proof import InclusionProof, parse_consistency, parse
 PROVES: Final = (
     "the holder of the operator's key signed a log head that contains this manifest",
     "every file is byte for byte the one the manifest names; no file is missing or added",
-    "each batch stands in the log with the input, output and certificate digests of these files",
+    (
+        "each batch stands in the log; its matched input, output and certificate digests are of "
+        "these files"
+    ),
     "disclosed trades and statements are the ones whose commitments the batch header covers",
     "the log before this day is the beginning of the log after it",
 )
@@ -56,6 +59,9 @@ DOES_NOT_PROVE: Final = (
     ),
     "when anything happened: the log carries no trusted time",
 )
+
+
+HEADER_DIGESTS: Final = frozenset({"input_root", "output_root", "certificate_sha256"})
 
 
 class Unreadable(Exception):
@@ -86,7 +92,8 @@ class Report:
     origin, size, root : str, int, str
         The log, its number of leaves and its root in hex, as far as the checkpoint holds.
     counts : mapping
-        What was checked: files, bytes, batches, proofs, opened_records, unopened_batches.
+        What was checked: files, bytes, batches, proofs, opened_records; and what the bundle gave
+        nothing to check against: unopened_batches, unmatched_digests.
     proves, does_not_prove : tuple of str
         What a holding report means and what it does not.
     """
@@ -113,7 +120,11 @@ class _Run:
     checkpoint_text: str = ""
     counts: dict[str, int] = field(
         default_factory=lambda: dict.fromkeys(
-            ("files", "bytes", "batches", "proofs", "opened_records", "unopened_batches"), 0
+            (
+                *("files", "bytes", "batches", "proofs", "opened_records"),
+                *("unopened_batches", "unmatched_digests"),
+            ),
+            0,
         )
     )
 
@@ -311,6 +322,8 @@ def _batch(run: _Run, manifest: Manifest, batch: BatchEntry) -> None:
             raise Malformed(f"proves leaf {proof.index}, the manifest names {batch.index}")
         with run.about(MANIFEST):
             _roots(manifest, batch, leaf)
+            matched = {*batch.folders, *batch.digests}
+            run.counts["unmatched_digests"] += len((leaf.keys() & HEADER_DIGESTS) - matched)
         _records(run, batch, leaf)
         run.counts["batches"] += 1
 

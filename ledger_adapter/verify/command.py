@@ -22,7 +22,10 @@ def describe_report(report: Report) -> str:
         f"  checked {counts['files']} files ({counts['bytes']} bytes)",
         f"  checked {counts['batches']} batches, {counts['proofs']} proofs",
         f"  opened {counts['opened_records']} committed records",
-        f"  {counts['unopened_batches']} batches came without disclosed salts",
+        (
+            f"  {counts['unopened_batches']} batches came without disclosed salts, "
+            f"{counts['unmatched_digests']} posted digests without their files"
+        ),
         "This proves:",
         *(f"  - {text}" for text in report.proves),
         "This does not prove:",

@@ -178,9 +178,11 @@ def test_stored_rows_cannot_change(log: SqlLog, engine: Engine, table: str) -> N
     names = ", ".join(columns)
     again = f"INTO {table} ({names}) SELECT {names} FROM {table} WHERE seq = 0"
     shifted = ", ".join("seq + 5000" if name == "seq" else name for name in columns)
-    next_key = ", ".join(
-        f"(SELECT max(seq) + 1 FROM {table})" if name == "seq" else name for name in columns
-    )
+    following = {
+        "seq": f"(SELECT max(seq) + 1 FROM {table})",
+        "first": f"(SELECT max(size) FROM {table})",
+    }
+    next_key = ", ".join(following.get(name, name) for name in columns)
     attacks = [
         f"UPDATE {table} SET {value} = {value}",
         f"DELETE FROM {table}",

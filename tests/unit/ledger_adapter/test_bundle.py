@@ -13,6 +13,12 @@ from sqlalchemy import create_engine
 
 from data.errors import InputError
 from data.records.posting import Batch
+from ledger_adapter.batches import (
+    batch_for_clearing,
+    folder_files,
+    folder_root,
+    read_records,
+)
 from ledger_adapter.bundle import PostedBatch, export_bundle, receipt_for_leaf
 from ledger_adapter.keys import OperatorKeys, load_or_create_keys
 from ledger_adapter.ports import KeyConflict
@@ -70,6 +76,7 @@ def test_it_holds_and_says_what_was_checked(made: tuple[Path, OperatorKeys]) -> 
         "proofs": 4,
         "opened_records": 3 + 3,
         "unopened_batches": 0,
+        "unmatched_digests": 0,
     }
     assert report.size == 3 + 4 + 4 + 1
     assert {name.split("/")[0] for name in found} == {
@@ -188,6 +195,70 @@ def test_a_bundle_without_salts_holds_and_says_so(
     assert report.holds, report.failures
     assert (report.counts["opened_records"], report.counts["unopened_batches"]) == (0, 2)
     assert not any("disclosure" in name for name in contents(tmp_path / "bundle"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ("input_root", "manifest.json"),
+        ("output_root", "manifest.json"),
+        ("certificate_sha256", "manifest.json"),
+        ("trades", "outputs/day-ahead/trades.csv"),
+    ],
+)
+def test_an_operator_who_posted_something_else_is_found_out(
+    log: SqlLog,
+    keys: OperatorKeys,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    wrong: str,
+    named: str,
+) -> None:
+    day = write_day(tmp_path / "day")
+    rows = read_records("trade", day / "output" / "trades.csv")
+    if wrong == "trades":
+        rows[0]["energy_wh"] = "251"
+    digests = {
+        "input_root": folder_root(day / "study"),
+        "output_root": folder_root(day / "output"),
+        "certificate_sha256": folder_files(day / "output")["summary.json"],
+    }
+    digests |= {wrong: "0" * 64} if wrong in digests else {}
+    batch = batch_for_clearing(
+        {**RUN, "run": "day-ahead"},
+        **digests,
+        status="certified",
+        trades=rows,
+        subjects=keys.subjects,
+    )
+    # The exporter would refuse; an operator who means to deceive would not use it.
+    monkeypatch.setattr("ledger_adapter.bundle._header_problems", lambda *_: [])
+    log.post(batch)
+    monkeypatch.setattr(
+        "tests.support.ledger_day.batch_for_clearing", lambda *_args, **_fields: batch
+    )
+    export_day(day, tmp_path / "bundle", log, keys)
+    assert refused(tmp_path / "bundle", keys) == [named]
+
+
+def test_digests_without_their_files_are_counted(
+    log: SqlLog, keys: OperatorKeys, tmp_path: Path
+) -> None:
+    day = write_day(tmp_path / "day")
+    posted = [
+        PostedBatch(name=batch.name, receipt=batch.receipt) for batch in post_day(day, log, keys)
+    ]
+    export_bundle(
+        tmp_path / "bundle",
+        log,
+        key_fields=RUN,
+        folders={"inputs/day-ahead": day / "study"},
+        batches=posted,
+        size_before=0,
+    )
+    report = verify_bundle(tmp_path / "bundle", keys.vkey_text)
+    assert report.holds
+    assert report.counts["unmatched_digests"] == 3 + 2
 
 
 def test_other_files_than_were_posted_are_not_exported(

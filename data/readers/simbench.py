@@ -314,13 +314,15 @@ def _check_clock(times: Sequence[str], where: str) -> datetime:
 
 def _collect_profiles(tables: dict[str, pd.DataFrame], network: Network) -> RecordedProfiles:
     """Gather the distinct profiles and which element follows which."""
+    # a grid without power plants has an empty table of their profiles
+    tables = {kind: table for kind, table in tables.items() if len(table)}
     starts = {kind: _check_clock(table["time"].tolist(), kind) for kind, table in tables.items()}
     rows = {kind: len(table) for kind, table in tables.items()}
-    if len(set(starts.values())) != 1 or len(set(rows.values())) != 1:
+    if len({*starts.values()}) != 1 or len({*rows.values()}) != 1:
         raise InputError(
             [Problem(where=network.name, what=f"profiles differ in span: {starts}, {rows}")]
         )
-    columns: list[NDArray[np.float64]] = [np.ones(rows["load"])]
+    columns: list[NDArray[np.float64]] = [np.ones(next(iter(rows.values())))]
     place: dict[tuple[str, str], int] = {}
     problems: list[Problem] = []
 
@@ -330,7 +332,7 @@ def _collect_profiles(tables: dict[str, pd.DataFrame], network: Network) -> Reco
             if not profile:
                 continue  # SimBench's own meaning: the element keeps its power all year
             label = profile + suffix
-            source = next((s for s in sources if label in tables[s].columns), None)
+            source = next((s for s in sources if s in tables and label in tables[s].columns), None)
             if source is None:
                 problems.append(
                     Problem(
@@ -351,7 +353,7 @@ def _collect_profiles(tables: dict[str, pd.DataFrame], network: Network) -> Reco
     sgen_column = columns_of(sgens, "sgen", ("powerplants", "renewables"), "")
     refuse_if_any(problems)
     return RecordedProfiles(
-        start=starts["load"],
+        start=next(iter(starts.values())),
         shares=np.column_stack(columns),
         load_p_column=load_p_column,
         load_q_column=load_q_column,

@@ -238,9 +238,16 @@ def _rounds(
     without_state = 0
     for name, window in windows:
         folder = f"{CLEARING}/intraday/{name}"
+        summary = read_summary(reader, folder, name, axes, window)
+        summaries.append(summary)
+        if not summary.status.startswith("certified"):
+            notes.append(
+                f"The intraday round {name} is {summary.status} and gave no trades; "
+                "day-ahead prices and grid state are shown for its periods."
+            )
+            continue
         final[:, :, window.first : window.end] = np.nan
         read_prices(reader, folder, axes, final, window)
-        summaries.append(read_summary(reader, folder, name, axes, window))
         if reader.exists(f"{folder}/buses.csv") and reader.exists(f"{folder}/branches.csv"):
             state.vm_pu[:, window.first : window.end] = np.nan
             state.loading_percent[:, window.first : window.end] = np.nan

@@ -227,8 +227,13 @@ def voltage_envelope(day: DayView) -> Figure:
         name="voltage",
         title="Voltage: highest and lowest bus",
         label="Band of cleared bus voltages with limits, and markers where limits would break.",
-        reading="The band is the cleared schedule and must stay between the dashed limits (the "
-        "tightest of all buses). Crosses are the worst bus of each period without the market; "
+        reading="The band is the cleared schedule"
+        + (
+            " and must stay between the dashed limits (the tightest of all buses)."
+            if limits
+            else "; the folder states no voltage limits."
+        )
+        + " Crosses are the worst bus of each period without the market; "
         "diamonds, if any, are what still broke with it.",
         source="clearing/buses.csv, dispatch/violations.csv",
         height_px=320,

@@ -132,10 +132,6 @@ def headline(day: DayView) -> tuple[Tile, ...]:
     periods = len(day.periods)
     sound = sum(_is_certified(summary) for summary in (day.clearing, *day.rounds))
     clearings = 1 + len(day.rounds)
-    imported = float(np.clip(day.exchange_mwh, 0, None).sum())
-    exported = float(np.clip(-day.exchange_mwh, 0, None).sum())
-    price = day.final.dlmp
-    balanced = day.money.total_micro_eur == 0 and not day.money.not_zero
     broken = max(schedule.periods_violated, done.periods_violated)
     return (
         Tile(
@@ -168,13 +164,24 @@ def headline(day: DayView) -> tuple[Tile, ...]:
             note="bus nearest to or furthest beyond its limit, without the market → with it",
             tone="good" if (done.worst_voltage_violation_pu or 0.0) <= 1e-4 else "warn",
         ),
+        *_account_tiles(day),
+    )
+
+
+def _account_tiles(day: DayView) -> tuple[Tile, ...]:
+    """Return prices, energy, money and the ledger's root."""
+    price = day.final.dlmp
+    imported = float(np.clip(day.exchange_mwh, 0, None).sum())
+    exported = float(np.clip(-day.exchange_mwh, 0, None).sum())
+    balanced = day.money.total_micro_eur == 0 and not day.money.not_zero
+    return (
         Tile(
             label="Price span",
             value=f"{fixed(float(price.min()), 1)} to {fixed(float(price.max()), 1)}",
             unit="EUR/MWh",
             note="lowest and highest last price of any bus and period; upstream "
             f"{fixed(float(day.import_price_eur_per_mwh.min()), 1)} to "
-            f"{fixed(float(day.import_price_eur_per_mwh.max()), 1)}",
+            f"{fixed(float(day.import_price_eur_per_mwh.max()), 1)} EUR/MWh",
         ),
         Tile(
             label="Import / export",
@@ -230,7 +237,8 @@ def verdict(day: DayView) -> tuple[str, Tone, tuple[str, ...]]:
         sentences.append(
             f"Most often it would have been {first.name}: {first.periods} periods, up to "
             f"{fixed(first.worst.value, 3 if first.element_kind == 'bus' else 0)} "
-            f"{_unit(first.worst.unit)} against {fixed(first.worst.limit, 3)} at "
+            f"{_unit(first.worst.unit)} against {fixed(first.worst.limit, 3)} "
+            f"{_unit(first.worst.unit)} at "
             f"{day.local_label(first.worst.period)}."
         )
     if day.instructed_mwh > 0:
@@ -268,7 +276,9 @@ def _context(day: DayView) -> dict[str, object]:
             (summary, _binding_span(day, summary), *_price_span(day, summary))
             for summary in day.rounds
         ],
-        "certificate": [_certificate_line(name, value) for name, value in day.clearing.certificate],
+        "certificate": [
+            _certificate_line(name, value) for name, value in day.clearing.certificate if value
+        ],
         "scales": map_scales(day),
         "loading_classes": LOADING_CLASSES,
         "figures": {figure.name: figure for figure in figures},
@@ -284,6 +294,9 @@ def _context(day: DayView) -> dict[str, object]:
         "status_words": STATUS_WORDS,
         "account_words": ACCOUNT_WORDS,
         "verify_command": VERIFY_COMMAND,
+        "limits_known": bool(
+            np.isfinite(day.feeder.vm_pu_min).any() and np.isfinite(day.feeder.vm_pu_max).any()
+        ),
         "themes": THEMES,
         "unit_words": _unit,
         "specifications": _island({figure.name: figure.specification() for figure in figures}),

@@ -243,6 +243,8 @@ def _pairs(content: object) -> tuple[tuple[str, str], ...]:
 
 
 def _short(value: object) -> str:
+    if value is None:
+        return "n/a"
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, dict):

@@ -17,7 +17,8 @@ MEANING: Final[dict[State, str]] = {
     "orange": "a limit did not hold",
     "red": "no valid clearing",
 }
-UNSOLVED: Final = ("infeasible", "unknown")
+UNSOLVED: Final = ("uncertified", "infeasible", "unknown")
+"""Only certified clearings give trades."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -185,7 +185,13 @@ def _clearing(folder: Path, story: Story, *, first: int, name: str) -> None:
             branches,
         ),
     )  # fmt: skip
-    summary = {
+    _put(folder / "summary.json", pretty_json(_summary(name, first)))
+    if name == "day ahead":
+        _orders(folder, story)
+
+
+def _summary(name: str, first: int) -> dict[str, object]:
+    return {
         "status": "certified", "objective_eur": -1234.5 - first, "penalty_eur": 0.0,
         "violations": [], "bound_eur": -1234.6, "bound_kind": "lp", "gap": 1e-7,
         "certificate": {
@@ -198,14 +204,15 @@ def _clearing(folder: Path, story: Story, *, first: int, name: str) -> None:
         "input_sha256": hashlib.sha256(name.encode()).hexdigest(),
         "versions": {"highspy": "1.15.1", "numpy": "2.4.6"},
     }  # fmt: skip
-    _put(folder / "summary.json", pretty_json(summary))
-    if first or name != "day ahead":
-        return
+
+
+def _orders(folder: Path, story: Story) -> None:
+    labels = story.periods.labels()
     awards = [
         (f"storage-{bus}", bus, labels[t], story.storage_mw[s, t], 0.0, 0.0, 1.0, None, None,
          story.soc_mwh[s, t])
         for s, bus in enumerate(story.sketch.sites)
-        for t in times
+        for t in range(len(labels))
     ]  # fmt: skip
     _put(
         folder / "awards.csv",

@@ -148,3 +148,28 @@ def test_a_day_that_is_none_is_refused(edit: Edit) -> None:
     folder = edit("day.json", lambda text: text.replace("Europe/Berlin", "Europe/Nowhere"))
     with pytest.raises(InputError, match="states no delivery day"):
         read_day_folder(folder)
+
+
+def test_prices_of_a_round_without_certificate_are_not_taken(edit: Edit) -> None:
+    name = "clearing/intraday/20160725T0600Z"
+    edit(f"{name}/summary.json", lambda text: text.replace('"certified"', '"infeasible"'))
+    folder = edit(f"{name}/prices.csv", lambda text: text.split("\n")[0] + "\n")
+    view = read_day_folder(folder)
+    first = view.periods.labels().index("2016-07-25T06:00:00Z")
+    hour = slice(first, first + 4)
+    np.testing.assert_array_equal(view.final.dlmp[:, hour], view.day_ahead.dlmp[:, hour])
+    assert any(note.startswith("The intraday round 20160725T0600Z") for note in view.notes)
+
+
+def test_limits_come_from_the_map_if_it_states_them(edit: Edit) -> None:
+    edit("clearing/study.toml", lambda text: text.split("[limits]")[0])
+    folder = edit(
+        "clearing/feeder_map.json",
+        lambda text: text.replace(
+            '"vn_kv": 20', '"vm_pu_max": 1.07, "vm_pu_min": 0.93, "vn_kv": 20'
+        ),
+    )
+    feeder = read_day_folder(folder).feeder
+    assert feeder.vm_pu_max[1:].tolist() == [1.07] * 6
+    assert feeder.vm_pu_min[1:].tolist() == [0.93] * 6
+    assert np.isnan(feeder.vm_pu_max[0])

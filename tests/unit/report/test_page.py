@@ -123,6 +123,8 @@ def test_an_uncertified_round_is_the_headline(edit: Edit) -> None:
         lambda text: text.replace('"certified"', '"uncertified"'),
     )
     text = PageReader(build_report(folder).decode()).text
+    assert "20160725T0600Z is uncertified and gave no trades" in text
+    assert "Red 4" in text
     assert "Not every clearing of this day is certified." in text
     assert "24 of 25" in text
 

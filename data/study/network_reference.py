@@ -82,8 +82,8 @@ def _library_net(reference: str) -> PandapowerNet:
 
 def _file_net(reference: str, folder: Path) -> PandapowerNet:
     path = folder / reference
-    if Path(reference).is_absolute() or not path.resolve().is_relative_to(folder.resolve()):
-        problem = f"network {reference!r} is not in the study folder"
+    if Path(reference).name != reference:
+        problem = f"network {reference!r} is not a file of the study folder"
         raise InputError([Problem(where="study.toml", what=problem, remedy="copy it there")])
     try:
         text = path.read_text(encoding="utf-8")

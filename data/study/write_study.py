@@ -71,7 +71,7 @@ def _profile_columns(
     """Return (kinds, ids) per element and the texts of (p, q), one list per period."""
     width = len(elements.index)
     powers = [
-        np.array(number_texts(per_scaling(values, elements)), dtype=object).reshape(-1, width)
+        np.array(number_texts(per_scaling(values, elements)), dtype=object).reshape(values.shape)
         for values in (p_mw, q_mvar)
     ]
     ids = [str(index) for index in elements.index.tolist()]

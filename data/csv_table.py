@@ -145,7 +145,7 @@ def read_table(path: Path, header: Sequence[str], problems: list[Problem]) -> Te
         None when nothing can be read; rows of another width are left out (and a problem).
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
         problems.append(Problem(where=path.name, what=f"cannot be read: {reason}"))

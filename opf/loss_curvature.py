@@ -71,15 +71,13 @@ class FlowTree:
         )
         return at_bottom - above
 
-    def weights(self, dlmp_p: Floats, dlmp_q: Floats, floor: Floats) -> Floats:
-        """Curvature of the Lagrangian by each flow, not below ``floor`` times the resistance.
+    def weights(self, dlmp_p: Floats, dlmp_q: Floats) -> Floats:
+        """Curvature of the Lagrangian by each flow, signed.
 
         Parameters
         ----------
         dlmp_p, dlmp_q : ndarray, shape (nodes, periods)
             Prices [EUR/MWh, EUR/Mvarh].
-        floor : ndarray, shape (periods,)
-            Least value of a MWh lost [EUR/MWh].
 
         Returns
         -------
@@ -90,7 +88,7 @@ class FlowTree:
         mean_p = 0.5 * (dlmp_p[self.bottom] + dlmp_p[top])
         mean_q = 0.5 * (dlmp_q[self.bottom] + dlmp_q[top])
         r, x = self.resistance[:, None], self.reactance[:, None]
-        return np.maximum(mean_p * r + mean_q * x, floor[None, :] * r)
+        return mean_p * r + mean_q * x
 
     def at_bottom(self, differences: Floats) -> Floats:
         """Sum differences down the tree: the inverse of `differences`, shape (flows, k)."""

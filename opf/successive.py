@@ -8,6 +8,7 @@ measured at the AC point with its own gradients, is below the tolerance.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -31,6 +32,7 @@ from opf.limits import (
     list_limits,
 )
 from opf.loss_curvature import build_flow_tree
+from opf.newton import NewtonPoint, newton_step
 from opf.power_flow import AcState, NodalSolver, PowerFlowDiverged, solve_state
 from opf.quadratic import LimitRows, Step, StepProgramme
 from opf.resources import Resources, build_resources
@@ -42,6 +44,11 @@ Ints = NDArray[np.int64]
 SMALL_DIFFERENCE = 1e-3
 # Curvature kept where prices leave none, as a share of the import price's own.
 LEAST_CURVATURE = 0.02
+# KKT residual below which Newton steps are tried, and how many at a time.
+POLISH_BELOW = 1e-2
+NEWTON_STEPS_MAX = 12
+# Violation of a resource row that still counts as none [MW or MWh].
+ROW_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +59,7 @@ class Tolerances:
     violation of a limit at the AC point.
     """
 
-    kkt: float = 3e-7
+    kkt: float = 7e-7
     voltage_pu: float = 1e-6
     loading_share: float = 1e-5
     cap_mw: float = 1e-5
@@ -191,11 +198,11 @@ def cost_eur(problem: Problem, x: Floats, state: AcState) -> float:
     return float(problem.resources.cost @ x) + energy
 
 
-def merit_eur(problem: Problem, x: Floats, state: AcState) -> float:
-    """Cost plus violations at the scarcity price: what a step must lower [EUR]."""
+def merit_eur(problem: Problem, x: Floats, state: AcState, penalty: float) -> float:
+    """Cost plus violations at a penalty price [EUR/MWh]: what a step must lower [EUR]."""
     over = limit_values(problem.limits, state) - problem.limits.maximum[:, None]
     short_mw = np.maximum(over, 0.0).sum(axis=1) / problem.merit_scale
-    price = problem.case.limits.scarcity_price_eur_per_mwh * problem.case.periods.mtu_h
+    price = penalty * problem.case.periods.mtu_h
     return cost_eur(problem, x, state) + price * float(short_mw.sum())
 
 
@@ -329,25 +336,49 @@ def price_scale(problem: Problem, multipliers: Multipliers) -> float:
     return max(1.0, largest, float(multipliers.limit.max(initial=0.0)))
 
 
+def _reduced_costs(problem: Problem, lin: Linearisation, limit: Floats, row: Floats) -> Floats:
+    """Reduced cost of every column: gradient of the Lagrangian [EUR per unit]."""
+    field_p, field_q = price_field(problem, lin, limit, (lin.limit_p, lin.limit_q))
+    priced = problem.resources.column_gradient(field_p, field_q)
+    total = cost_gradient(problem, lin) + problem.case.periods.mtu_h * priced
+    return np.asarray(total + problem.resources.rows.T @ row)
+
+
+def reduced_costs(problem: Problem, lin: Linearisation, multipliers: Multipliers) -> Floats:
+    """Reduced cost of every column at the AC point of ``lin`` [EUR per unit]."""
+    return _reduced_costs(problem, lin, multipliers.limit, multipliers.row)
+
+
 def kkt_residuals(
-    problem: Problem, x: Floats, lin: Linearisation, multipliers: Multipliers
+    problem: Problem,
+    x: Floats,
+    lin: Linearisation,
+    multipliers: Multipliers,
+    quantum_mw: float = 0.0,
 ) -> Residuals:
     """KKT residuals at the AC point of ``lin``.
+
+    With ``quantum_mw`` a schedule on ticks is judged: distances to bounds count beyond that quantum
+    of one award, distances to limits beyond what the ticks of all awards of a period may move them.
 
     Stationarity is the projected-gradient residual |x - clip(x - r / scale)| of every free column,
     with r its reduced cost; complementarity is min(price / scale, room) of every limit.
     """
     res, h = problem.resources, problem.case.periods.mtu_h
-    field_p, field_q = price_field(problem, lin, multipliers.limit, (lin.limit_p, lin.limit_q))
-    reduced = cost_gradient(problem, lin) + h * res.column_gradient(field_p, field_q)
-    reduced = reduced + res.rows.T @ multipliers.row
+    reduced = _reduced_costs(problem, lin, multipliers.limit, multipliers.row)
     scale = price_scale(problem, multipliers)
     free = problem.programme.free
     moved = np.clip(x[free] - reduced[free] / (scale * h), res.lower[free], res.upper[free])
-    stationarity = float(np.abs(moved - x[free]).max(initial=0.0))
+    price_gap = np.abs(reduced[free]) / (scale * h)
+    distance = np.abs(moved - x[free])
+    at_bound = distance < price_gap * (1 - 1e-9)
+    distance = np.where(at_bound, np.maximum(distance - 2 * quantum_mw, 0.0), distance)
+    stationarity = float(distance.max(initial=0.0))
     scarcity = problem.case.limits.scarcity_price_eur_per_mwh
     price = multipliers.limit / scale
-    room = lin.rows.room
+    per_period = len(res.inject_column) / max(problem.periods, 1)
+    moved_by_ticks = 2.0 * quantum_mw * max(1.0, np.sqrt(per_period))
+    room = np.sign(lin.rows.room) * np.maximum(np.abs(lin.rows.room) - moved_by_ticks, 0.0)
     inactive = np.minimum(price, np.maximum(room, 0.0))
     short = np.minimum((scarcity - multipliers.limit) / scale, np.maximum(-room, 0.0))
     complementarity = float(np.maximum(inactive, short).max(initial=0.0))
@@ -372,19 +403,30 @@ def node_prices(
 
 
 def _curvature(problem: Problem, lin: Linearisation, multipliers: Multipliers) -> Floats:
-    """Curvature of the Lagrangian in the flows, from the prices at the present point."""
+    """Signed curvature of the Lagrangian in the flows, from the prices at the present point."""
     dlmp_p, dlmp_q = node_prices(problem, lin, multipliers.limit)
-    floor = LEAST_CURVATURE * np.maximum(problem.case.import_price_eur_per_mwh, 0.0)
-    return problem.programme.tree.weights(dlmp_p, dlmp_q, floor)
+    return problem.programme.tree.weights(dlmp_p, dlmp_q)
+
+
+def _convex_curvature(problem: Problem, lin: Linearisation, multipliers: Multipliers) -> Floats:
+    """The same, kept above a small share of what losses cost at the import price."""
+    value = np.maximum(problem.case.import_price_eur_per_mwh, 0.0)
+    floor = LEAST_CURVATURE * np.outer(problem.programme.tree.resistance, value)
+    return np.maximum(_curvature(problem, lin, multipliers), floor)
 
 
 def _try_step(
-    problem: Problem, x: Floats, state: AcState, merit: float, step: Step
-) -> tuple[Floats, AcState, float, float]:
+    problem: Problem, x: Floats, state: AcState, step: Step, *, free_run: bool
+) -> tuple[Floats, AcState, float]:
     """Go along the step, shortening it until the AC merit does not rise.
 
-    Returns the new point, its state and merit and the share of the step taken (0: none helped).
+    Violations are penalised at twice the largest price in play: enough for the merit to be exact,
+    and no more, because a stiff penalty would reject good steps for second-order violations.
+    Returns the new point, its state and the share of the step taken (0: none helped).
     """
+    scarcity = problem.case.limits.scarcity_price_eur_per_mwh
+    penalty = min(scarcity, 2.0 * float(step.limit_price.max(initial=0.0)) + 10.0)
+    merit = np.inf if free_run else merit_eur(problem, x, state, penalty)
     share = 1.0
     for _ in range(8):
         candidate = x + share * (step.x - x)
@@ -393,11 +435,139 @@ def _try_step(
         except PowerFlowDiverged:
             share *= 0.5
             continue
-        new_merit = merit_eur(problem, candidate, new_state)
+        new_merit = merit_eur(problem, candidate, new_state, penalty)
         if new_merit <= merit + 1e-7 * max(1.0, abs(merit)):
-            return candidate, new_state, new_merit, share
+            return candidate, new_state, share
         share *= 0.5
-    return x, state, merit, 0.0
+    return x, state, 0.0
+
+
+def _step_gradient(problem: Problem, lin: Linearisation, multipliers: Multipliers) -> Floats:
+    """Cost gradient plus what the sparse limit rows leave out, at the present prices."""
+    missing_p, missing_q = price_field(
+        problem, lin, multipliers.limit, (lin.left_out_p, lin.left_out_q)
+    )
+    left_out = problem.resources.column_gradient(missing_p, missing_q)
+    return cost_gradient(problem, lin) + problem.case.periods.mtu_h * left_out
+
+
+def _arrive(
+    problem: Problem,
+    x: Floats,
+    state: AcState,
+    before: Linearisation,
+    step: Step,
+    iteration: int,
+) -> Solution:
+    """Linearise at a new point and measure the step's multipliers there."""
+    scarcity = problem.case.limits.scarcity_price_eur_per_mwh
+    price_of = {
+        (int(k), int(t)): float(p)
+        for k, t, p in zip(before.chosen, before.period, step.limit_price, strict=True)
+    }
+    kept = {pair for pair, price in price_of.items() if price > 1e-7 * scarcity}
+    lin = linearise(problem, state, _choose_limits(problem, state, kept))
+    pairs = zip(lin.chosen.tolist(), lin.period.tolist(), strict=True)
+    multipliers = Multipliers(
+        limit=np.array([price_of.get(pair, 0.0) for pair in pairs], dtype=float),
+        row=step.row_price,
+    )
+    return Solution(
+        x=x,
+        state=state,
+        linearisation=lin,
+        multipliers=multipliers,
+        residuals=kkt_residuals(problem, x, lin, multipliers),
+        slack=np.maximum(-lin.rows.room, 0.0),
+        iterations=iteration,
+        converged=False,
+    )
+
+
+def _worst_violation(problem: Problem, point: Solution) -> float:
+    """Largest violation without scarcity price, in units of its tolerance."""
+    allowed = violation_tolerance(problem.limits, problem.tolerances)[:, None]
+    over = (limit_values(problem.limits, point.state) - problem.limits.maximum[:, None]) / allowed
+    scarcity = problem.case.limits.scarcity_price_eur_per_mwh
+    lin = point.linearisation
+    full = point.multipliers.limit >= scarcity * (1 - 1e-6)
+    over[lin.chosen[full], lin.period[full]] = 0.0
+    return float(over.max(initial=0.0))
+
+
+def _is_done(problem: Problem, point: Solution) -> bool:
+    """AC-feasible, and KKT residual below the tolerance."""
+    return _error(problem, point) <= 1.0
+
+
+def _polish(
+    problem: Problem, point: Solution, progress: Callable[[int, float, float], None] | None
+) -> Solution:
+    """Newton steps; the error may rise while bounds change hands, so the best point is kept."""
+    scarcity = problem.case.limits.scarcity_price_eur_per_mwh
+    best, share, worsened = point, 1.0, 0
+    for _ in range(NEWTON_STEPS_MAX):
+        lin, multipliers = point.linearisation, point.multipliers
+        step = newton_step(
+            problem.programme,
+            NewtonPoint(
+                x=point.x,
+                reduced=reduced_costs(problem, lin, multipliers),
+                gradient=_step_gradient(problem, lin, multipliers),
+                curvature=_curvature(problem, lin, multipliers),
+                limits=lin.rows,
+                limit_price=multipliers.limit,
+                row_price=multipliers.row,
+            ),
+            price_scale(problem, multipliers),
+            scarcity,
+        )
+        if step is None:
+            return best
+        x = point.x + share * (step.x - point.x)
+        try:
+            state = solve_state(problem.solver, problem.resources.injection(x), point.state)
+        except PowerFlowDiverged:
+            return best
+        moved = Step(
+            x=x,
+            limit_price=multipliers.limit + share * (step.limit_price - multipliers.limit),
+            row_price=multipliers.row + share * (step.row_price - multipliers.row),
+            slack=point.slack[:0],
+        )
+        further = _arrive(problem, x, state, lin, moved, point.iterations + 1)
+        if progress is not None:
+            progress(
+                further.iterations, further.residuals.worst, _worst_violation(problem, further)
+            )
+        # bounds that change hands in turn: half steps break the cycle
+        worsened += _error(problem, further) >= _error(problem, point)
+        share = 0.5 if worsened > 1 else 1.0
+        point = further
+        if _error(problem, point) < _error(problem, best):
+            best = point
+        if _is_done(problem, point):
+            return dataclasses.replace(point, converged=True)
+        if point.residuals.worst > POLISH_BELOW:
+            break
+    return best
+
+
+def _error(problem: Problem, point: Solution) -> float:
+    """KKT residual and violation on one scale: both in units of their tolerances."""
+    tol = problem.tolerances
+    return max(
+        point.residuals.worst / tol.kkt,
+        _worst_violation(problem, point),
+        row_error(problem.resources, point.x) / ROW_TOLERANCE,
+    )
+
+
+def row_error(resources: Resources, x: Floats) -> float:
+    """Largest violation of a resource row."""
+    activity = resources.rows @ x
+    over = np.maximum(activity - resources.rows_upper, resources.rows_lower - activity)
+    return float(np.maximum(over, 0.0).max(initial=0.0))
 
 
 def optimise(
@@ -431,24 +601,23 @@ def optimise(
     res, tol = problem.resources, problem.tolerances
     x = np.where(np.isfinite(res.lower), res.lower, 0.0) if x_start is None else x_start
     state = solve_state(problem.solver, res.injection(x))
-    merit = np.inf if x_start is None else merit_eur(problem, x, state)
     scarcity = problem.case.limits.scarcity_price_eur_per_mwh
-    allowed = violation_tolerance(problem.limits, tol)[:, None]
-    pairs: set[tuple[int, int]] = _choose_limits(problem, state, set())
-    lin = linearise(problem, state, pairs)
-    multipliers = Multipliers(limit=np.zeros(len(pairs)), row=np.zeros(res.rows.shape[0]))
-    curvature = _curvature(problem, lin, multipliers)
-    radius = np.inf
-    best: Solution | None = None
-    for iteration in range(1, tol.iterations_max + 1):
-        missing_p, missing_q = price_field(
-            problem, lin, multipliers.limit, (lin.left_out_p, lin.left_out_q)
+    lin = linearise(problem, state, _choose_limits(problem, state, set()))
+    multipliers = Multipliers(
+        limit=np.zeros(len(lin.chosen)), row=np.zeros(res.rows.shape[0])
+    )
+    radius, iteration, near = np.inf, 0, False
+    while iteration < tol.iterations_max:
+        step = problem.programme.solve(
+            x,
+            _step_gradient(problem, lin, multipliers),
+            _convex_curvature(problem, lin, multipliers),
+            lin.rows,
+            scarcity,
+            radius,
+            gap=1e-12 if near else 1e-8,
         )
-        gradient = cost_gradient(problem, lin) + problem.case.periods.mtu_h * (
-            res.column_gradient(missing_p, missing_q)
-        )
-        step = problem.programme.solve(x, gradient, curvature, lin.rows, scarcity, radius)
-        x_new, state, merit, share = _try_step(problem, x, state, merit, step)
+        x_new, state, share = _try_step(problem, x, state, step, free_run=iteration == 0)
         travelled = float(np.abs(step.x - x).max(initial=0.0))
         if share == 0.0:
             radius = 0.25 * min(travelled, radius)
@@ -456,39 +625,19 @@ def optimise(
             radius = 2.0 * share * travelled
         else:
             radius = np.inf if radius > 1.0 else 4.0 * radius
-        x = x_new
-        priced = np.flatnonzero(step.limit_price > 1e-7 * scarcity)
-        kept = {(int(lin.chosen[k]), int(lin.period[k])) for k in priced}
-        price_of = {
-            (int(k), int(t)): p
-            for k, t, p in zip(lin.chosen, lin.period, step.limit_price, strict=True)
-        }
-        pairs = _choose_limits(problem, state, kept)
-        lin = linearise(problem, state, pairs)
-        ordered = zip(lin.chosen.tolist(), lin.period.tolist(), strict=True)
-        limit_price = np.array([price_of.get(pair, 0.0) for pair in ordered], dtype=float)
-        multipliers = Multipliers(limit=limit_price, row=step.row_price)
-        curvature = _curvature(problem, lin, multipliers)
-        residuals = kkt_residuals(problem, x, lin, multipliers)
-        over = limit_values(problem.limits, state) - problem.limits.maximum[:, None]
-        unpriced = over / allowed
-        full = multipliers.limit >= scarcity * (1 - 1e-6)
-        unpriced[lin.chosen[full], lin.period[full]] = 0.0
-        worst = float(unpriced.max(initial=0.0))
+        iteration += 1
+        point = _arrive(problem, x_new, state, lin, step, iteration)
         if progress is not None:
-            progress(iteration, residuals.worst, worst)
-        converged = share == 1.0 and residuals.worst <= tol.kkt and worst <= 1.0
-        best = Solution(
-            x=x,
-            state=state,
-            linearisation=lin,
-            multipliers=multipliers,
-            residuals=residuals,
-            slack=np.maximum(-lin.rows.room, 0.0),
-            iterations=iteration,
-            converged=converged,
-        )
-        if converged or (radius < 1e-9 and share == 0.0):
-            return best
-    assert best is not None
-    return best
+            progress(iteration, point.residuals.worst, _worst_violation(problem, point))
+        if _is_done(problem, point):
+            return dataclasses.replace(point, converged=True)
+        if radius < 1e-9 and share == 0.0:
+            break
+        near = point.residuals.worst < POLISH_BELOW
+        if near:
+            point = _polish(problem, point, progress)
+            if point.converged:
+                return point
+        iteration, state = point.iterations, point.state
+        x, lin, multipliers = point.x, point.linearisation, point.multipliers
+    return point

@@ -1,0 +1,257 @@
+"""Awards: the decision on the tick of 1e-6 MW, and what each order got.
+
+Powers are quantised before anything is derived. A storage is rounded along its path, so that its
+state of charge never leaves its bounds; a shift keeps its energy in every window; reactive power is
+rounded towards zero. Equal columns (same period, cost and injection) share pro rata to their size.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.records.clearing import Award, ClearingCase
+from data.records.order import (
+    BilateralOrder,
+    DemandOrder,
+    GenerationOrder,
+    ShiftOrder,
+    StorageOrder,
+)
+from data.units import AWARD_TICK_MW, MICRO_PER_UNIT
+from opf.resources import OrderColumns, Resources
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+HALF_TICK: Final = 0.5 * AWARD_TICK_MW
+
+
+def _to_ticks(power_mw: Floats, lower: Floats, upper: Floats) -> Floats:
+    """Nearest whole number of ticks within the bounds, as MW."""
+    ticks = np.round(power_mw * MICRO_PER_UNIT)
+    least = np.ceil(np.round(lower * MICRO_PER_UNIT, 3))
+    most = np.floor(np.round(upper * MICRO_PER_UNIT, 3))
+    return np.clip(ticks, least, most) / MICRO_PER_UNIT + 0.0
+
+
+def share_equal_columns(resources: Resources, x: Floats) -> Floats:
+    """Split what equal columns got together pro rata to their size."""
+    shared = x.copy()
+    tied = np.zeros(len(x), dtype=bool)
+    tied[resources.rows.indices] = True
+    signature: dict[tuple[object, ...], list[int]] = {}
+    single = np.bincount(resources.inject_column, minlength=len(x)) == 1
+    for entry, column in enumerate(resources.inject_column.tolist()):
+        if single[column] and not tied[column] and resources.upper[column] > resources.lower[column]:
+            key = (
+                int(resources.period[column]),
+                int(resources.inject_node[entry]),
+                float(resources.cost[column]),
+                float(resources.inject_p[entry]),
+                float(resources.inject_q[entry]),
+            )
+            signature.setdefault(key, []).append(column)
+    for columns in signature.values():
+        if len(columns) > 1:
+            room = resources.upper[columns] - resources.lower[columns]
+            got = x[columns] - resources.lower[columns]
+            shared[columns] = resources.lower[columns] + room * (got.sum() / room.sum())
+    return shared
+
+
+def _round_storage(order: StorageOrder, columns: OrderColumns, x: Floats, mtu_h: float) -> None:
+    """Round charge and discharge along the path, keeping the state of charge within bounds."""
+    assert columns.charge is not None and columns.discharge is not None
+    assert columns.energy is not None
+    keep = (1.0 - order.self_discharge_per_day) ** (mtu_h / 24.0)
+    gain, loss = order.efficiency_charge * mtu_h, mtu_h / order.efficiency_discharge
+    target = x[columns.energy].copy()
+    size = len(target)
+    floor = np.full(size, order.energy_mwh_min)
+    floor[-1] = max(floor[-1], order.energy_mwh_end_min)
+    available = np.flatnonzero(order.availability > 0)
+    if order.energy_mwh_departure_min is not None and len(available):
+        last = available[-1]
+        floor[last] = max(floor[last], order.energy_mwh_departure_min)
+    most = np.floor(np.round(order.charge_mw_max * order.availability * MICRO_PER_UNIT, 3))
+    most_out = np.floor(np.round(order.discharge_mw_max * order.availability * MICRO_PER_UNIT, 3))
+    energy = order.energy_mwh_start
+    for t in range(size):
+        kept = keep * energy
+        ahead = target[t] - kept
+        into = min(max(round(float(x[columns.charge[t]]) * MICRO_PER_UNIT), 0), int(most[t]))
+        out = min(max(round(float(x[columns.discharge[t]]) * MICRO_PER_UNIT), 0), int(most_out[t]))
+        # let the larger flow carry the rounding so far, so that errors do not add up
+        if into >= out and into > 0:
+            wanted = (ahead + out / MICRO_PER_UNIT * loss) / gain * MICRO_PER_UNIT
+            into = min(max(round(wanted), 0), int(most[t]))
+        elif out > 0:
+            wanted = (into / MICRO_PER_UNIT * gain - ahead) / loss * MICRO_PER_UNIT
+            out = min(max(round(wanted), 0), int(most_out[t]))
+        new = kept + (into * gain - out * loss) / MICRO_PER_UNIT
+        while new > order.energy_mwh_max and (into > 0 or out < most_out[t]):
+            into, out = (into - 1, out) if into > 0 else (into, out + 1)
+            new = kept + (into * gain - out * loss) / MICRO_PER_UNIT
+        while new < floor[t] and (out > 0 or into < most[t]):
+            into, out = (into, out - 1) if out > 0 else (into + 1, out)
+            new = kept + (into * gain - out * loss) / MICRO_PER_UNIT
+        x[columns.charge[t]], x[columns.discharge[t]] = into / MICRO_PER_UNIT, out / MICRO_PER_UNIT
+        x[columns.energy[t]] = energy = new
+
+
+def _round_shift(order: ShiftOrder, columns: OrderColumns, resources: Resources, x: Floats) -> None:
+    """Round a shift so that every window keeps its energy to the tick."""
+    assert columns.power is not None
+    at = columns.power
+    wanted = x[at] * MICRO_PER_UNIT
+    least = np.ceil(np.round(resources.lower[at] * MICRO_PER_UNIT, 3))
+    most = np.floor(np.round(resources.upper[at] * MICRO_PER_UNIT, 3))
+    ticks = np.clip(np.round(wanted), least, most)
+    blocks = np.arange(len(at)) // order.window_periods
+    for block in np.unique(blocks):
+        members = np.flatnonzero(blocks == block)
+        total = round(float(order.baseline_mw[members].sum()) * MICRO_PER_UNIT)
+        missing = int(total - ticks[members].sum())
+        step = 1 if missing > 0 else -1
+        by_error = members[np.argsort(step * (ticks - wanted)[members], kind="stable")]
+        for _ in range(abs(missing)):
+            for k in by_error:
+                if least[k] <= ticks[k] + step <= most[k]:
+                    ticks[k] += step
+                    break
+    x[at] = ticks / MICRO_PER_UNIT
+
+
+def quantise(case: ClearingCase, resources: Resources, x: Floats) -> Floats:
+    """Put a decision on the tick; every bound and coupling of an order still holds."""
+    x = share_equal_columns(resources, x)
+    h = case.periods.mtu_h
+    for columns in resources.orders:
+        order = columns.order
+        if isinstance(order, StorageOrder):
+            _round_storage(order, columns, x, h)
+        elif isinstance(order, ShiftOrder):
+            _round_shift(order, columns, resources, x)
+        else:
+            for block in (columns.steps, columns.power):
+                if block is not None:
+                    x[block] = _to_ticks(x[block], resources.lower[block], resources.upper[block])
+        if columns.reactive is not None:
+            x[columns.reactive] = _round_reactive(columns, resources, x)
+    return x
+
+
+def _round_reactive(columns: OrderColumns, resources: Resources, x: Floats) -> Floats:
+    """Reactive power on the tick, towards zero where the power factor binds."""
+    assert columns.reactive is not None
+    at = columns.reactive
+    lower, upper = resources.lower[at], resources.upper[at]
+    reactive = columns.order.reactive
+    if reactive is not None and reactive.power_factor_min is not None:
+        active = np.zeros(len(at))
+        if columns.steps is not None:
+            active = x[columns.steps].sum(axis=0)
+        for block in (columns.charge, columns.discharge, columns.power):
+            if block is not None:
+                active = active + x[block]
+        reach = active * float(np.tan(np.arccos(reactive.power_factor_min)))
+        lower, upper = np.maximum(lower, -reach), np.minimum(upper, reach)
+    return _to_ticks(x[at], np.minimum(lower, upper), upper)
+
+
+def _injection(columns: OrderColumns, x: Floats) -> tuple[Floats, Floats]:
+    """Active and reactive injection of an order as a whole, shape (periods,) each."""
+    order = columns.order
+    if isinstance(order, StorageOrder):
+        p = x[columns.discharge] - x[columns.charge]
+    elif isinstance(order, GenerationOrder):
+        p = x[columns.steps].sum(axis=0)
+    elif isinstance(order, DemandOrder):
+        p = -x[columns.steps].sum(axis=0)
+    elif isinstance(order, ShiftOrder):
+        p = -x[columns.power]
+    else:
+        p = x[columns.power]
+    q = np.zeros(len(p)) if columns.tan_phi is None else p * columns.tan_phi
+    if columns.reactive is not None:
+        q = x[columns.reactive]
+    return p + 0.0, q + 0.0
+
+
+def _offered(columns: OrderColumns, resources: Resources) -> Floats | None:
+    """Largest power the order offers or asks for, shape (periods,); None for storage and shift."""
+    if columns.steps is not None:
+        return np.asarray(resources.upper[columns.steps].sum(axis=0))
+    if isinstance(columns.order, BilateralOrder):
+        return resources.upper[columns.power]
+    return None
+
+
+def make_award(
+    case: ClearingCase,
+    resources: Resources,
+    columns: OrderColumns,
+    x: Floats,
+    price_at: dict[int, Floats],
+) -> Award:
+    """Derive the award of one order from the quantised decision.
+
+    Parameters
+    ----------
+    price_at : dict
+        Published DLMP of each bus, shape (periods,) [EUR/MWh].
+    """
+    order, h = columns.order, case.periods.mtu_h
+    p, q = _injection(columns, x)
+    if isinstance(order, BilateralOrder):
+        buses = (order.buses[0][0], order.bus_to)
+        mw = np.vstack([p, -p]) + 0.0
+        mvar = np.vstack([q, -q]) + 0.0
+    else:
+        buses = tuple(bus for bus, _ in order.buses)
+        share = np.array([s for _, s in order.buses])[:, None]
+        mw, mvar = share * p[None, :] + 0.0, share * q[None, :] + 0.0
+    offered = _offered(columns, resources)
+    accepted = np.ones(len(p))
+    if offered is not None:
+        accepted = np.divide(np.abs(p), offered, out=np.ones(len(p)), where=offered > HALF_TICK)
+    own = [c for c in (columns.steps, columns.charge, columns.discharge, columns.power) if c is not None]
+    cost = sum(float((resources.cost[c] * x[c]).sum()) for c in own)
+    if isinstance(order, ShiftOrder):
+        moved = np.abs(-p - order.baseline_mw)
+        cost = float((0.5 * h * order.price_eur_per_mwh * moved).sum())
+    revenue = h * sum(float(price_at[bus] @ mw[k]) for k, bus in enumerate(buses))
+    status, reason = _status(order, p, accepted, offered)
+    is_storage = isinstance(order, StorageOrder)
+    return Award(
+        order=order.id,
+        participant=order.participant,
+        buses=buses,
+        injection_mw=mw,
+        injection_mvar=mvar,
+        accepted_share=np.clip(accepted, 0.0, 1.0),
+        charge_mw=x[columns.charge] + 0.0 if is_storage else None,
+        discharge_mw=x[columns.discharge] + 0.0 if is_storage else None,
+        soc_mwh=x[columns.energy] + 0.0 if is_storage else None,
+        status=status,
+        surplus_eur=revenue - cost,
+        reason=reason,
+    )
+
+
+def _status(
+    order: object, p: Floats, accepted: Floats, offered: Floats | None
+) -> tuple[str, str]:  # type: ignore[type-arg]
+    """Accepted, partial or rejected, and a first reason."""
+    used = bool(np.any(np.abs(p) > HALF_TICK))
+    if offered is None:
+        if used or isinstance(order, ShiftOrder):
+            return "accepted", ""
+        return "rejected", "no price spread covers its losses and costs"
+    if not np.any(offered > HALF_TICK):
+        return "accepted", "nothing was offered"
+    if np.all(accepted > 1 - 1e-9):
+        return "accepted", ""
+    return ("partial" if used else "rejected"), "price or a binding limit at its bus"

@@ -57,6 +57,11 @@ def folder_root(folder: Path) -> str:
     return digest_of_files(folder_files(folder))
 
 
+def files_root(files: Mapping[str, Path]) -> str:
+    """Root in hex of named files: that of a folder which holds these files and no other."""
+    return digest_of_files({name: sha256_hex(path.read_bytes()) for name, path in files.items()})
+
+
 def read_records(kind: str, table: Path) -> list[dict[str, str]]:
     """Read ``trades.csv`` (kind ``trade``) or ``lines.csv`` (kind ``statement``) as text rows.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -78,7 +78,7 @@ def export_bundle(
     ledger: Ledger,
     *,
     key_fields: RunFields,
-    folders: Mapping[str, Path],
+    folders: Mapping[str, Path | Mapping[str, Path]],
     batches: Sequence[PostedBatch],
     size_before: int,
     subjects: SubjectKeys | None = None,
@@ -94,8 +94,9 @@ def export_bundle(
     key_fields : mapping
         What names the run: market, interval, run, revision. The kind ``bundle`` is added here.
     folders : mapping
-        Bundle folder (below ``inputs``, ``outputs`` or ``settlement``) to source folder.
-        ``timings.json`` is left out: it holds times.
+        Bundle folder (below ``inputs``, ``outputs`` or ``settlement``) to source folder, or to
+        its files by name where one source folder holds inputs and outputs. ``timings.json`` of a
+        source folder is left out: it holds times.
     batches : sequence of PostedBatch
         The day's batches.
     size_before : int
@@ -122,9 +123,9 @@ def export_bundle(
             [Problem(where=str(target), what="exists and is no bundle", remedy="name another")]
         )
     sources = {
-        f"{place}/{name}": folder / name
-        for place, folder in folders.items()
-        for name in folder_files(folder)
+        f"{place}/{name}": path
+        for place, source in folders.items()
+        for name, path in _files_of(source).items()
     }
     content = {name: path.read_bytes() for name, path in sources.items()}
     roles = {name: name.split("/", 1)[0] for name in content}
@@ -175,7 +176,13 @@ def receipt_for_leaf(ledger: Ledger, index: int, head: Receipt) -> str:
     )
 
 
-def _check(folders: Mapping[str, Path], batches: Sequence[PostedBatch], size_before: int) -> None:
+def _files_of(source: Path | Mapping[str, Path]) -> Mapping[str, Path]:
+    if isinstance(source, Path):
+        return {name: source / name for name in folder_files(source)}
+    return source
+
+
+def _check(folders: Collection[str], batches: Sequence[PostedBatch], size_before: int) -> None:
     problems = []
     for place in folders:
         top = place.split("/", 1)[0]

@@ -1,0 +1,95 @@
+"""The composition root: the only file that names concrete adapters.
+
+Which reader gives the grid and what was recorded on it, where the wholesale price comes from,
+which database keeps the stages and which ledger takes the batches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.errors import InputError, Problem
+from data.periods import Periods
+from data.readers.simbench import SimbenchGrid
+
+if TYPE_CHECKING:
+    from dso.config import Feeder
+    from dso.store import Store
+    from ledger_adapter.keys import OperatorKeys
+    from ledger_adapter.sql_log import SqlLog
+
+Floats = NDArray[np.float64]
+SIMBENCH: Final = "simbench:"
+PRICE_SOURCES: Final = ("be_day_ahead_2019",)
+STORE_FILE: Final = "store.sqlite"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What a day writes to: the store of stages, the ledger in the same database, the keys."""
+
+    store: Store
+    ledger: SqlLog
+    keys: OperatorKeys
+
+    def close(self) -> None:
+        """Give the database back."""
+        self.store.close()
+
+
+def load_grid(feeder: Feeder) -> SimbenchGrid:
+    """Load the grid of a feeder with everything recorded on it.
+
+    Raises
+    ------
+    InputError
+        If the feeder's network comes without recorded profiles, or its reader refuses it.
+    """
+    from data.readers.simbench import load_simbench
+
+    if not feeder.network.startswith(SIMBENCH):
+        problem = f"network {feeder.network!r} has no recorded profiles to run a day on"
+        remedy = "name a SimBench grid, e.g. simbench:1-MV-rural--2-sw"
+        raise InputError([Problem(where=f"feeder {feeder.id}", what=problem, remedy=remedy)])
+    return load_simbench(feeder.network.removeprefix(SIMBENCH))
+
+
+def wholesale_price(feeder: Feeder, periods: Periods, timezone: str) -> Floats:
+    """Return the wholesale price at the substation [EUR/MWh], shape (periods,).
+
+    Raises
+    ------
+    InputError
+        If the source is unknown or has no price for a period.
+    """
+    from data.readers.prices import import_price_for
+
+    if feeder.import_price_source not in PRICE_SOURCES:
+        problem = f"import_price.source {feeder.import_price_source!r} is unknown"
+        remedy = f"one of {', '.join(PRICE_SOURCES)}"
+        raise InputError([Problem(where=f"feeder {feeder.id}", what=problem, remedy=remedy)])
+    return import_price_for(periods, timezone, weeks_later=feeder.import_price_weeks_later)
+
+
+def open_services(store_url: str | None, *, out: Path, keys: Path) -> Services:
+    """Open the store (default: an SQLite file in ``out``), the ledger in it and the key folder.
+
+    Raises
+    ------
+    InputError
+        If the key folder is damaged.
+    """
+    from dso.store import Store
+    from ledger_adapter.keys import load_or_create_keys
+    from ledger_adapter.outbox import create_outbox
+    from ledger_adapter.sql_log import SqlLog
+
+    operator = load_or_create_keys(keys)
+    store = Store.open(store_url or f"sqlite:///{(out / STORE_FILE).resolve()}")
+    create_outbox(store.engine)
+    return Services(store=store, ledger=SqlLog(store.engine, operator.signer), keys=operator)

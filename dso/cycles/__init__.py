@@ -1,0 +1,1 @@
+"""Cycles: what the operator runs by the clock, each stage idempotent by its key."""

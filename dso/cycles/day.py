@@ -1,0 +1,100 @@
+"""One delivery day, end to end: the table of contents of the operator's work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from dso.bootstrap import open_services
+from dso.config import Feeder, MarketRules
+from dso.cycles.plan import plan_day
+from dso.cycles.stage_clearing import run_clearing
+from dso.cycles.stage_dispatch import run_dispatch
+from dso.cycles.stage_forecast import run_forecast
+from dso.cycles.stage_orders import run_orders
+from dso.cycles.stage_posting import run_posting
+from dso.cycles.stage_report import (
+    REPORT_FILE,
+    clearing_statuses,
+    run_report,
+    summary_lines,
+    worst_exit_code,
+    write_about,
+)
+from dso.cycles.stage_settlement import run_settlement
+from dso.cycles.stages import Desk
+from dso.progress import Progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayOutcome:
+    """What a finished day says on the screen.
+
+    Parameters
+    ----------
+    report : Path
+        The page.
+    summary_lines : tuple of str
+        The day in a few lines.
+    exit_code : int
+        Of the worst clearing: 0 all certified, 4 one needed slack on a limit, 3 one is uncertified
+        or infeasible (its orders keep the positions they had).
+    """
+
+    report: Path
+    summary_lines: tuple[str, ...]
+    exit_code: int
+
+
+def run_day(
+    *,
+    day: date,
+    out: Path,
+    keys: Path,
+    store_url: str | None,
+    feeder: Feeder,
+    rules: MarketRules,
+    progress: Progress,
+) -> DayOutcome:
+    """Run a delivery day, or go on with one that was stopped; the result is the same bytes.
+
+    Parameters
+    ----------
+    day : date
+        Local delivery day.
+    out : Path
+        The day folder: new, empty, or of the same day.
+    keys : Path
+        The operator's key folder, made on first use.
+    store_url : str or None
+        Database of stages and ledger; None: an SQLite file in ``out``.
+    feeder, rules : Feeder, MarketRules
+        Configuration in force on the day.
+    progress : Progress
+        Hears of the seven stages.
+
+    Raises
+    ------
+    InputError
+        With all problems of configuration, records and folder; then nothing is written.
+    """
+    plan = plan_day(day=day, out=out, feeder=feeder, rules=rules)
+    services = open_services(store_url, out=out, keys=keys)
+    try:
+        write_about(plan)
+        desk = Desk(plan=plan, services=services, progress=progress)
+        forecast = run_forecast(desk)
+        orders = run_orders(desk, forecast)
+        clearing = run_clearing(desk, orders)
+        dispatch = run_dispatch(desk, clearing)
+        settlement = run_settlement(desk, dispatch)
+        posting = run_posting(desk, settlement)
+        run_report(desk, posting)
+    finally:
+        services.close()
+    return DayOutcome(
+        report=out / REPORT_FILE,
+        summary_lines=summary_lines(plan),
+        exit_code=worst_exit_code(clearing_statuses(plan)),
+    )

@@ -1,0 +1,45 @@
+"""Stage 2, orders: the aggregators' book, and the study folder of the day-ahead clearing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from data.canonical import pretty_json, write_atomically
+from data.study import write_study
+from dso.cycles.case import Book, expected_profiles, feeder_map, make_case
+from dso.cycles.clearing_files import CLEARING
+from dso.cycles.stage_forecast import day_ahead_forecast
+from dso.cycles.stages import Desk
+from flexibility.offers import make_orders
+
+
+def run_orders(desk: Desk, forecast_sha256: str) -> str:
+    """Make the orders on the forecast and write the day-ahead study folder."""
+    desk.progress.stage("2/7 orders")
+    plan = desk.plan
+
+    def work(folder: Path) -> None:
+        forecast = day_ahead_forecast(desk)
+        gate = plan.day_ahead_gate
+        orders = make_orders(
+            network=plan.network,
+            forecast=forecast,
+            periods=plan.periods,
+            policy=plan.feeder.offers,
+            submitted_at=gate,
+        )
+        case = make_case(
+            plan,
+            name=f"{plan.feeder.id} {plan.delivery.day} day-ahead",
+            periods=plan.periods,
+            profiles=expected_profiles(plan, forecast, gate),
+            book=Book(orders=orders),
+        )
+        write_study(case, folder / CLEARING, plan.feeder.network)
+        write_atomically(
+            folder / CLEARING / "feeder_map.json", pretty_json(feeder_map(plan.network))
+        )
+
+    done = desk.run_stage("orders", {"forecast": forecast_sha256}, work)
+    desk.progress.step("book of the day ahead")
+    return done

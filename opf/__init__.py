@@ -1,1 +1,4 @@
-"""What clears: power flow, optimal power flow, prices and their certificate (the only place with solvers)."""
+"""What clears: power flow, optimal power flow, prices and their certificate.
+
+The only place with solvers.
+"""

@@ -7,7 +7,7 @@ rounded towards zero. Equal columns (same period, cost and injection) share pro 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from opf.resources import OrderColumns, Resources
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+AwardStatus = Literal["accepted", "partial", "rejected", "paradoxically_rejected"]
 HALF_TICK: Final = 0.5 * AWARD_TICK_MW
 
 
@@ -44,7 +45,11 @@ def share_equal_columns(resources: Resources, x: Floats) -> Floats:
     signature: dict[tuple[object, ...], list[int]] = {}
     single = np.bincount(resources.inject_column, minlength=len(x)) == 1
     for entry, column in enumerate(resources.inject_column.tolist()):
-        if single[column] and not tied[column] and resources.upper[column] > resources.lower[column]:
+        if (
+            single[column]
+            and not tied[column]
+            and resources.upper[column] > resources.lower[column]
+        ):
             key = (
                 int(resources.period[column]),
                 int(resources.inject_node[entry]),
@@ -63,7 +68,8 @@ def share_equal_columns(resources: Resources, x: Floats) -> Floats:
 
 def _round_storage(order: StorageOrder, columns: OrderColumns, x: Floats, mtu_h: float) -> None:
     """Round charge and discharge along the path, keeping the state of charge within bounds."""
-    assert columns.charge is not None and columns.discharge is not None
+    assert columns.charge is not None
+    assert columns.discharge is not None
     assert columns.energy is not None
     keep = (1.0 - order.self_discharge_per_day) ** (mtu_h / 24.0)
     gain, loss = order.efficiency_charge * mtu_h, mtu_h / order.efficiency_discharge
@@ -205,6 +211,7 @@ def make_award(
     """
     order, h = columns.order, case.periods.mtu_h
     p, q = _injection(columns, x)
+    buses: tuple[int, ...]
     if isinstance(order, BilateralOrder):
         buses = (order.buses[0][0], order.bus_to)
         mw = np.vstack([p, -p]) + 0.0
@@ -217,7 +224,11 @@ def make_award(
     accepted = np.ones(len(p))
     if offered is not None:
         accepted = np.divide(np.abs(p), offered, out=np.ones(len(p)), where=offered > HALF_TICK)
-    own = [c for c in (columns.steps, columns.charge, columns.discharge, columns.power) if c is not None]
+    own = [
+        c
+        for c in (columns.steps, columns.charge, columns.discharge, columns.power)
+        if c is not None
+    ]
     cost = sum(float((resources.cost[c] * x[c]).sum()) for c in own)
     if isinstance(order, ShiftOrder):
         moved = np.abs(-p - order.baseline_mw)
@@ -243,7 +254,7 @@ def make_award(
 
 def _status(
     order: object, p: Floats, accepted: Floats, offered: Floats | None
-) -> tuple[str, str]:  # type: ignore[type-arg]
+) -> tuple[AwardStatus, str]:
     """Accepted, partial or rejected, and a first reason."""
     used = bool(np.any(np.abs(p) > HALF_TICK))
     if offered is None:

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from data.records.clearing import Certificate, GridState, Status
 from opf.limits import VOLTAGE_UPPER, limit_values
+from opf.linearise import Linearisation
 from opf.power_flow import AcState, solve_state
 from opf.prices import PricedGrid
+from opf.problem import Problem
 from opf.quadratic import SOLVER_OPTIONS
 from opf.replay import ReplayReport, replay_violations
-from opf.successive import Linearisation, Problem, Solution
+from opf.successive import Solution
 
 Floats = NDArray[np.float64]
 Complexes = NDArray[np.complex128]
@@ -158,9 +160,7 @@ def certify(
         dual_sign=residuals.dual_sign,
         parts_residual_eur_per_mwh=priced.parts_residual,
         energy_balance_mw=energy_balance_mw(problem, state),
-        probe_error=probe_gradients(
-            problem, state, lin, solution.multipliers.limit, input_sha256
-        ),
+        probe_error=probe_gradients(problem, state, lin, solution.multipliers.limit, input_sha256),
         iterations=solution.iterations,
         solver=f"clarabel {version('clarabel')}",
         solver_options=SOLVER_OPTIONS,
@@ -168,7 +168,11 @@ def certify(
     slack = bool(np.any(solution.slack[_priced_at_scarcity(problem, solution)] > 1e-6))
     checks = [
         ("KKT residual", residuals.worst, KKT_MAX),
-        ("voltage difference to the replay [pu]", certificate.replay_vm_pu_error_max, REPLAY_VM_MAX_PU),
+        (
+            "voltage difference to the replay [pu]",
+            certificate.replay_vm_pu_error_max,
+            REPLAY_VM_MAX_PU,
+        ),
         ("sum of price parts [EUR/MWh]", certificate.parts_residual_eur_per_mwh, PARTS_MAX_EUR),
         ("energy balance [MW]", certificate.energy_balance_mw, BALANCE_MAX_MW),
         ("gradient probe", certificate.probe_error, PROBE_MAX),
@@ -180,9 +184,7 @@ def certify(
         ]
     failed = [f"{name} {value:.3g} > {most:g}" for name, value, most in checks if not value <= most]
     if failed:
-        return Verdict(
-            certificate=certificate, status="uncertified", message="; ".join(failed)
-        )
+        return Verdict(certificate=certificate, status="uncertified", message="; ".join(failed))
     if slack:
         return Verdict(
             certificate=certificate,
@@ -207,4 +209,3 @@ def _replay_excess(replay: ReplayReport) -> tuple[float, float]:
         else:
             loading = max(loading, excess)
     return voltage, loading
-

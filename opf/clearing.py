@@ -24,20 +24,13 @@ from data.units import AWARD_TICK_MW
 from opf.awards import make_award, quantise
 from opf.certificate import certify, lower_bound_eur, replay_state
 from opf.explain import reason_for
+from opf.kkt import Multipliers, kkt_residuals, reduced_costs
 from opf.limits import limit_values
+from opf.linearise import linearise
 from opf.power_flow import AcState, solve_state
 from opf.prices import price_buses
-from opf.successive import (
-    Multipliers,
-    Problem,
-    Solution,
-    cost_eur,
-    kkt_residuals,
-    linearise,
-    optimise,
-    prepare_problem,
-    reduced_costs,
-)
+from opf.problem import Problem, cost_eur, prepare_problem
+from opf.successive import Solution, optimise
 from opf.warm_start import start_from
 
 Floats = NDArray[np.float64]

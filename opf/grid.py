@@ -69,17 +69,19 @@ class Grid:
     radial: bool
 
 
-def _line_two_ports(lines: Lines, vn_kv: Floats, omega: float) -> tuple[Complexes, ...]:
-    """Return (series admittance, shunt admittance of the whole line) in per unit."""
+def _line_two_ports(lines: Lines, vn_kv: Floats, omega: float) -> tuple[Complexes, Complexes]:
+    """Return (series impedance, shunt admittance of the whole line) in per unit."""
     z_base = vn_kv**2 / BASE_MVA
     length, parallel = lines.length_km, lines.parallel
     z = (lines.r_ohm_per_km + 1j * lines.x_ohm_per_km) * length / parallel / z_base
     y = (lines.g_us_per_km * 1e-6 + 1j * omega * lines.c_nf_per_km * 1e-9) * length * parallel
-    return z, y * z_base
+    return np.asarray(z, dtype=complex), np.asarray(y * z_base, dtype=complex)
 
 
-def _trafo_two_ports(trafos: Trafos, vn_hv: Floats, vn_lv: Floats) -> tuple[Complexes, ...]:
-    """Return (series impedance, shunt at hv, shunt at lv, complex ratio) in per unit.
+def _trafo_two_ports(
+    trafos: Trafos, vn_hv: Floats, vn_lv: Floats
+) -> tuple[Complexes, Complexes, Complexes]:
+    """Return (series impedance, shunt at each end, complex ratio) in per unit.
 
     Short-circuit values refer to the rated low voltage with its tap; the star of leakage and
     magnetising branch becomes a delta.
@@ -99,7 +101,7 @@ def _trafo_two_ports(trafos: Trafos, vn_hv: Floats, vn_lv: Floats) -> tuple[Comp
     shunt = y / (2.0 + z * y / 2.0)
     series = z + z * z * y / 4.0
     ratio = rated_hv / rated_lv * vn_lv / vn_hv * np.exp(1j * np.deg2rad(trafos.shift_degree))
-    return series, shunt, shunt, ratio
+    return series, shunt, np.asarray(ratio, dtype=complex)
 
 
 def _merge_buses(network: Network) -> tuple[Ints, int]:
@@ -196,15 +198,14 @@ def build_grid(network: Network) -> Grid:
     )
     line_z, line_y = _line_two_ports(lines, buses.vn_kv[lf], 2 * np.pi * network.frequency_hz)
     vn_hv, vn_lv = buses.vn_kv[th], buses.vn_kv[tl]
-    trafo_z, shunt_hv, shunt_lv, ratio = _trafo_two_ports(trafos, vn_hv, vn_lv)
+    trafo_z, trafo_y, ratio = _trafo_two_ports(trafos, vn_hv, vn_lv)
     z = np.concatenate([line_z, trafo_z])
     keep = np.concatenate([line_keep, trafo_keep])
     if np.any(keep & (z == 0)):
         raise UnsupportedComponent("a line or transformer without impedance: use a bus-bus switch")
     with np.errstate(divide="ignore", invalid="ignore"):
         series = 1.0 / z
-    shunt_f = np.concatenate([line_y / 2, shunt_hv])
-    shunt_t = np.concatenate([line_y / 2, shunt_lv])
+    shunt = np.concatenate([line_y / 2, trafo_y])
     tap = np.concatenate([np.ones(len(line_z), dtype=complex), ratio])
     root3 = np.sqrt(3.0)
     line_rating = (
@@ -218,10 +219,10 @@ def build_grid(network: Network) -> Grid:
         row=np.concatenate([np.arange(len(line_z)), np.arange(len(trafo_z))])[keep],
         node_from=np.concatenate([line_f, trafo_f])[keep],
         node_to=np.concatenate([line_t, trafo_t])[keep],
-        yff=((series + shunt_f) / np.abs(tap) ** 2)[keep],
+        yff=((series + shunt) / np.abs(tap) ** 2)[keep],
         yft=(-series / np.conj(tap))[keep],
         ytf=(-series / tap)[keep],
-        ytt=(series + shunt_t)[keep],
+        ytt=(series + shunt)[keep],
         impedance=z[keep],
         rating_from=np.concatenate([line_rating, trafo_mva * vn_hv / trafos.vn_hv_kv])[keep],
         rating_to=np.concatenate([line_rating, trafo_mva * vn_lv / trafos.vn_lv_kv])[keep],

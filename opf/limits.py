@@ -170,9 +170,7 @@ def limit_gradients(
     direct = np.zeros(count)
     for kind, sign in ((IMPORT_CAP, 1.0), (EXPORT_CAP, -1.0)):
         m = family == kind
-        weights[1:, each[m]] += (
-            sign * np.conj(grid.slack_v) * solver.y_slack_row[1:, None]
-        )
+        weights[1:, each[m]] += sign * np.conj(grid.slack_v) * solver.y_slack_row[1:, None]
         direct[m] = -sign
     dp, dq = solver.adjoint(weights[1:], state.injection[1:][:, periods], state.v[1:][:, periods])
     return np.vstack([direct[None, :], dp]), np.vstack([np.zeros((1, count)), dq])

@@ -150,7 +150,7 @@ def newton_step(
 def _active_rows(
     programme: StepProgramme, point: NewtonPoint, scale: float, moving: Ints
 ) -> tuple[Ints, Floats]:
-    """Resource rows that hold with equality and have a moving column: (numbers, what is missing)."""
+    """Rows that hold with equality and have a moving column: (numbers, what is missing)."""
     res = programme.resources
     activity = res.rows @ point.x
     pull = activity + point.row_price / scale

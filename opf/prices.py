@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from data.records.clearing import PricePart, Prices
 from data.units import MICRO_PER_UNIT
 from opf.limits import VOLTAGE_LOWER, VOLTAGE_UPPER
-from opf.successive import Linearisation, Problem, node_prices
+from opf.linearise import Linearisation, node_prices
+from opf.problem import Problem
 
 Floats = NDArray[np.float64]
 

@@ -168,7 +168,6 @@ class StepProgramme:
         res = self.resources
         free = self.free
         n_free, n_flow, n_slack = len(free), self.flow_rows.shape[0], len(limits.room)
-        n = n_free + n_flow + n_slack
         if n_free == 0:
             short = np.maximum(-limits.room, 0.0)
             price = np.where(limits.room < 0, scarcity_price, 0.0)
@@ -186,11 +185,14 @@ class StepProgramme:
         cost = np.concatenate(
             [gradient[free], np.zeros(n_flow), np.full(n_slack, scarcity_price * self.mtu_h)]
         )
-        blocks, right, zero_rows = self._blocks(
-            x0, limits, lower, upper, (n_free, n_flow, n_slack)
-        )
+        blocks, right, zero_rows = self._blocks(x0, limits, lower, upper, (n_free, n_flow, n_slack))
         solution = _solve_clarabel(
-            sparse.diags(diagonal).tocsc(), cost, sparse.vstack(blocks).tocsc(), right, zero_rows, gap
+            sparse.diags(diagonal).tocsc(),
+            cost,
+            sparse.vstack(blocks).tocsc(),
+            right,
+            zero_rows,
+            gap,
         )
         x = x0.copy()
         # an interior point may end a hair outside a bound
@@ -222,9 +224,7 @@ class StepProgramme:
         rows_fixed = res.rows @ x0 - rows @ x0[free]
         pad = sparse.csr_matrix((rows.shape[0], n_flow + n_slack))
         wide = sparse.hstack([rows, pad]).tocsr()
-        flow = sparse.hstack(
-            [self.flow_rows, sparse.csr_matrix((n_flow, n_slack))]
-        ).tocsr()
+        flow = sparse.hstack([self.flow_rows, sparse.csr_matrix((n_flow, n_slack))]).tocsr()
         limit = sparse.hstack(
             [
                 limits.by_column[:, free],
@@ -277,7 +277,9 @@ def _solve_clarabel(
     settings.verbose = False
     for name, text in SOLVER_OPTIONS:
         current = getattr(settings, name)
-        setattr(settings, name, type(current)(float(text)) if not isinstance(current, str) else text)
+        setattr(
+            settings, name, type(current)(float(text)) if not isinstance(current, str) else text
+        )
     settings.tol_gap_abs = settings.tol_gap_rel = gap
     settings.iterative_refinement_enable = gap < REFINE_BELOW
     settings.time_limit = 300.0

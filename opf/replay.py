@@ -76,7 +76,7 @@ def _grid_input(network: Network, node_of_bus: dict[int, int]) -> tuple[dict[str
     """Input of power-grid-model and the nodes in the order of its injections."""
     from power_grid_model import LoadGenType, initialize_array
 
-    buses, lines, trafos = network.buses, network.lines, network.trafos
+    buses, lines = network.buses, network.lines
     vn = dict(zip(buses.index.tolist(), buses.vn_kv.tolist(), strict=True))
     used = buses.in_service
     nodes = np.array(sorted({node_of_bus[int(b)] for b in buses.index[used]}), dtype=np.int64)
@@ -185,7 +185,6 @@ def replay_violations(
     power_grid_model.errors.PowerGridError
         When it finds no solution.
     """
-
     from power_grid_model import CalculationMethod, PowerGridModel, initialize_array
 
     node_of_bus = _node_of_bus(network)
@@ -205,9 +204,12 @@ def replay_violations(
         max_iterations=50,
         threading=-1,
     )
+    result: dict[str, Any] = {
+        getattr(kind, "value", str(kind)): table for kind, table in output.items()
+    }
+    line, trafo, source = result["line"], result["transformer"], result["source"]
     vm = np.full((len(network.buses.index), periods_count), np.nan)
-    vm[supplied] = output["node"]["u_pu"].T[at[supplied]]
-    line, trafo = output["line"], output["transformer"]
+    vm[supplied] = result["node"]["u_pu"].T[at[supplied]]
     rated = network.lines.max_i_ka * 1e3 * network.lines.derating * network.lines.parallel
     line_loading = np.maximum(line["i_from"], line["i_to"]).T / rated[:, None] * 100
     t = network.trafos
@@ -227,8 +229,8 @@ def replay_violations(
         vm_pu=vm,
         line_loading_percent=line_loading,
         trafo_loading_percent=trafo_loading,
-        import_mw=output["source"]["p"][:, 0] / 1e6,
-        import_mvar=output["source"]["q"][:, 0] / 1e6,
+        import_mw=source["p"][:, 0] / 1e6,
+        import_mvar=source["q"][:, 0] / 1e6,
         losses_mw=losses,
         violations=_list_violations(network, limits, node_of_bus, vm, line_loading, trafo_loading),
     )

@@ -99,7 +99,8 @@ class Resources:
         """Chain node gradients, shape (nodes, periods), to the columns, shape (columns,)."""
         at = (self.inject_node, self.period[self.inject_column])
         values = self.inject_p * dg_dp[at] + self.inject_q * dg_dq[at]
-        return np.bincount(self.inject_column, weights=values, minlength=len(self.cost))
+        total = np.bincount(self.inject_column, weights=values, minlength=len(self.cost))
+        return np.asarray(total, dtype=float)
 
 
 @dataclass(slots=True)
@@ -229,7 +230,7 @@ def _add_steps(
     return OrderColumns(order=order, steps=steps, reactive=reactive, tan_phi=tan)
 
 
-def _add_storage(b: _Builder, case: ClearingCase, order: StorageOrder) -> OrderColumns:
+def _add_storage(b: _Builder, _case: ClearingCase, order: StorageOrder) -> OrderColumns:
     """Charge, discharge and state of charge; e_t - keep e_(t-1) - eff_c h c + h d / eff_d = 0."""
     h, size = b.mtu_h, b.periods
     zeros = np.zeros(size)
@@ -281,18 +282,16 @@ def _add_shift(b: _Builder, case: ClearingCase, order: ShiftOrder) -> OrderColum
         [(each, power, ones), (each, up, -ones), (each, down, ones)],
     )
     blocks = each // order.window_periods
-    total = np.bincount(blocks, weights=order.baseline_mw)
+    total = np.asarray(np.bincount(blocks, weights=order.baseline_mw), dtype=float)
     b.add_rows(total, total, [(blocks, power, ones)])
     b.inject(power, order, -1.0, -tan)
     reactive = _add_reactive(b, order, [(power, 1.0)])
     return OrderColumns(order=order, power=power, reactive=reactive, tan_phi=tan)
 
 
-def _add_bilateral(b: _Builder, case: ClearingCase, order: BilateralOrder) -> OrderColumns:
+def _add_bilateral(b: _Builder, _case: ClearingCase, order: BilateralOrder) -> OrderColumns:
     """+p at ``bus``, -p at ``bus_to``, up to the agreed power."""
-    power = b.add_columns(
-        -b.mtu_h * order.price_eur_per_mwh, np.zeros(b.periods), order.p_mw
-    )
+    power = b.add_columns(-b.mtu_h * order.price_eur_per_mwh, np.zeros(b.periods), order.p_mw)
     b.inject(power, order, 1.0, 0.0)
     b.inject_at(power, order.bus_to, -1.0, 0.0)
     return OrderColumns(order=order, power=power)

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.records.clearing import Award, ClearingResult
+from opf.problem import Problem
 from opf.resources import OrderColumns
-from opf.successive import Problem
 
 Floats = NDArray[np.float64]
 

@@ -10,6 +10,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+# as the command does: numpy is not imported yet
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 
 def _missing(what: str, remedy: str) -> None:
     """Say that a service is absent: a failure where services are required, else not run."""

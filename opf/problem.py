@@ -1,0 +1,124 @@
+"""Everything that is prepared once for a case: grid, resources, limits, programme, merit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.records.clearing import ClearingCase
+from opf.grid import Grid, build_grid
+from opf.limits import (
+    CURRENT_FROM,
+    CURRENT_TO,
+    EXPORT_CAP,
+    IMPORT_CAP,
+    VOLTAGE_LOWER,
+    VOLTAGE_UPPER,
+    LimitSet,
+    limit_gradients,
+    limit_values,
+    list_limits,
+)
+from opf.loss_curvature import build_flow_tree
+from opf.power_flow import AcState, NodalSolver, solve_state
+from opf.quadratic import StepProgramme
+from opf.resources import Resources, build_resources
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tolerances:
+    """When the successive optimisation may stop.
+
+    ``kkt`` is relative to the largest price, ``voltage_pu`` and ``loading_share`` bound the
+    violation of a limit at the AC point.
+    """
+
+    kkt: float = 7e-7
+    voltage_pu: float = 1e-6
+    loading_share: float = 1e-5
+    cap_mw: float = 1e-5
+    iterations_max: int = 40
+
+
+@dataclass(slots=True, kw_only=True)
+class Problem:
+    """Everything that is prepared once for a case."""
+
+    case: ClearingCase
+    grid: Grid
+    solver: NodalSolver
+    resources: Resources
+    limits: LimitSet
+    merit_scale: Floats
+    programme: StepProgramme
+    tolerances: Tolerances = field(default_factory=Tolerances)
+
+    @property
+    def periods(self) -> int:
+        """Number of periods."""
+        return len(self.case.periods)
+
+
+def prepare_problem(case: ClearingCase, tolerances: Tolerances | None = None) -> Problem:
+    """Build grid, resources, limits and the programme of a case."""
+    grid = build_grid(case.network)
+    solver = NodalSolver(grid)
+    resources = build_resources(case, grid)
+    limits = list_limits(case, grid)
+    flat = _flat_state(solver)
+    nodes = np.unique(resources.inject_node)
+    tree = build_flow_tree(grid, nodes, np.abs(flat.v[:, 0]))
+    return Problem(
+        case=case,
+        grid=grid,
+        solver=solver,
+        resources=resources,
+        limits=limits,
+        merit_scale=_merit_scale(solver, flat, limits),
+        programme=StepProgramme(resources, tree, len(case.periods), case.periods.mtu_h),
+        tolerances=tolerances or Tolerances(),
+    )
+
+
+def _flat_state(solver: NodalSolver) -> AcState:
+    """AC state without any load, one period."""
+    return solve_state(solver, np.zeros((solver.grid.node_count, 1), dtype=complex))
+
+
+def _merit_scale(solver: NodalSolver, flat: AcState, limits: LimitSet) -> Floats:
+    """Typical max |dg/dp| of every limit: 1 pu power for currents, no-load gradient otherwise."""
+    scale = np.ones(len(limits))
+    voltage = np.flatnonzero((limits.family == VOLTAGE_UPPER) | (limits.family == VOLTAGE_LOWER))
+    if len(voltage):
+        dp, _ = limit_gradients(solver, flat, limits, voltage, np.zeros(len(voltage), dtype=int))
+        scale[voltage] = np.maximum(np.abs(dp).max(axis=0), 1e-6)
+    return scale
+
+
+def violation_tolerance(limits: LimitSet, tolerances: Tolerances) -> Floats:
+    """Violation of each limit that still counts as feasible, shape (limits,)."""
+    allowed = np.full(len(limits), tolerances.voltage_pu)
+    current = (limits.family == CURRENT_FROM) | (limits.family == CURRENT_TO)
+    allowed[current] = tolerances.loading_share * limits.maximum[current]
+    cap = (limits.family == IMPORT_CAP) | (limits.family == EXPORT_CAP)
+    allowed[cap] = tolerances.cap_mw
+    return allowed
+
+
+def cost_eur(problem: Problem, x: Floats, state: AcState) -> float:
+    """Cost of awards plus import at its price [EUR]."""
+    h = problem.case.periods.mtu_h
+    energy = float(problem.case.import_price_eur_per_mwh @ state.exchange.real) * h
+    return float(problem.resources.cost @ x) + energy
+
+
+def merit_eur(problem: Problem, x: Floats, state: AcState, penalty: float) -> float:
+    """Cost plus violations at a penalty price [EUR/MWh]: what a step must lower [EUR]."""
+    over = limit_values(problem.limits, state) - problem.limits.maximum[:, None]
+    short_mw = np.maximum(over, 0.0).sum(axis=1) / problem.merit_scale
+    price = penalty * problem.case.periods.mtu_h
+    return cost_eur(problem, x, state) + price * float(short_mw.sum())

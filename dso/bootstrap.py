@@ -77,19 +77,27 @@ def wholesale_price(feeder: Feeder, periods: Periods, timezone: str) -> Floats:
 
 
 def open_services(store_url: str | None, *, out: Path, keys: Path) -> Services:
-    """Open the store (default: an SQLite file in ``out``), the ledger in it and the key folder.
+    """Open the key folder, the store (default: an SQLite file in ``out``) and the ledger in it.
 
     Raises
     ------
     InputError
-        If the key folder is damaged.
+        If the key folder is damaged, the database cannot be opened, or its ledger was signed by
+        another key.
     """
     from dso.store import Store
     from ledger_adapter.keys import load_or_create_keys
     from ledger_adapter.outbox import create_outbox
+    from ledger_adapter.ports import LedgerError
     from ledger_adapter.sql_log import SqlLog
 
     operator = load_or_create_keys(keys)
     store = Store.open(store_url or f"sqlite:///{(out / STORE_FILE).resolve()}")
-    create_outbox(store.engine)
-    return Services(store=store, ledger=SqlLog(store.engine, operator.signer), keys=operator)
+    try:
+        create_outbox(store.engine)
+        ledger = SqlLog(store.engine, operator.signer)
+    except LedgerError as error:
+        store.close()
+        remedy = "use the key folder of the runs before (--keys), or another store and folder"
+        raise InputError([Problem(where="ledger", what=str(error), remedy=remedy)]) from error
+    return Services(store=store, ledger=ledger, keys=operator)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 from dso.bootstrap import open_services
 from dso.config import Feeder, MarketRules
-from dso.cycles.plan import plan_day
+from dso.cycles.plan import ABOUT_FILE, plan_day
 from dso.cycles.stage_clearing import run_clearing
 from dso.cycles.stage_dispatch import run_dispatch
 from dso.cycles.stage_forecast import run_forecast
@@ -23,7 +24,7 @@ from dso.cycles.stage_report import (
     write_about,
 )
 from dso.cycles.stage_settlement import run_settlement
-from dso.cycles.stages import Desk
+from dso.cycles.stages import Desk, working_alone
 from dso.progress import Progress
 
 
@@ -80,9 +81,9 @@ def run_day(
         With all problems of configuration, records and folder; then nothing is written.
     """
     plan = plan_day(day=day, out=out, feeder=feeder, rules=rules)
-    services = open_services(store_url, out=out, keys=keys)
-    try:
-        write_about(plan)
+    with closing(open_services(store_url, out=out, keys=keys)) as services, working_alone(out):
+        if not (out / ABOUT_FILE).exists():
+            write_about(plan)
         desk = Desk(plan=plan, services=services, progress=progress)
         forecast = run_forecast(desk)
         orders = run_orders(desk, forecast)
@@ -91,8 +92,6 @@ def run_day(
         settlement = run_settlement(desk, dispatch)
         posting = run_posting(desk, settlement)
         run_report(desk, posting)
-    finally:
-        services.close()
     return DayOutcome(
         report=out / REPORT_FILE,
         summary_lines=summary_lines(plan),

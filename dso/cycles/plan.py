@@ -21,7 +21,7 @@ from data.records.clearing import Limits
 from data.records.forecast import Forecast
 from data.records.network import Network
 from data.study.limits import limits_in_force
-from dso.bootstrap import load_grid, wholesale_price
+from dso.bootstrap import STORE_FILE, load_grid, wholesale_price
 from dso.config import Feeder, MarketRules
 from dso.cycles.recorded import Recorded, read_recorded
 from flexibility.offers import make_orders
@@ -261,7 +261,9 @@ def _folder_problems(plan: DayPlan) -> list[Problem]:
     out = plan.out
     if out.exists() and not out.is_dir():
         return [Problem(where=str(out), what="is a file", remedy="name a folder with --out")]
-    if not out.exists() or all(entry.name.startswith(".") for entry in out.iterdir()):
+    # A kill may leave a store without anything in it, or a file that was being written.
+    ours = (".", STORE_FILE)
+    if not out.exists() or all(entry.name.startswith(ours) for entry in out.iterdir()):
         return []
     try:
         about = json.loads((out / ABOUT_FILE).read_text(encoding="utf-8"))

@@ -8,9 +8,12 @@ the store) or runs it again from the beginning: the same input gives the same by
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +29,7 @@ from dso.store import Artefact, StageConflict, StageKey
 from ledger_adapter.outbox import enqueue_batch
 
 PARTIAL: Final = ".partial"
+LOCK: Final = ".lock"
 NOT_HASHED: Final = frozenset({"timings.json"})
 Work = Callable[[Path], Batch | None]
 
@@ -105,6 +109,28 @@ class Desk:
                 what = "is not as its stage left it"
                 problems.append(Problem(where=artefact.name, what=what, remedy=remedy))
         refuse_if_any(problems)
+
+
+@contextmanager
+def working_alone(out: Path) -> Iterator[None]:
+    """Hold the day folder for one process; the hold ends with the process, however it ends.
+
+    Raises
+    ------
+    InputError
+        If another process is at work in the folder.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(out / LOCK, os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        remedy = "wait until it has ended, or name another folder with --out"
+        what = "another run is at work in this folder"
+        raise InputError([Problem(where=str(out), what=what, remedy=remedy)]) from error
+    finally:
+        os.close(descriptor)
 
 
 def publish(partial: Path, target: Path) -> tuple[Artefact, ...]:

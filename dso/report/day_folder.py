@@ -66,8 +66,9 @@ def read_day_folder(folder: Path) -> DayView:
         If files, columns, rows or numbers are missing or unreadable; all problems together.
     """
     reader = FolderReader(folder)
-    notes: list[str] = []
     about = reader.mapping("day.json")
+    stated = about.get("notes")
+    notes = [str(note) for note in stated] if isinstance(stated, list) else []
     periods = _periods(reader, about)
     feeder = _feeder(reader)
     reader.refuse()  # without a day and a feeder no other row can be placed

@@ -12,9 +12,10 @@ from sqlite3 import Error as SqliteError
 from sqlalchemy import Connection, Engine, Row, create_engine, delete, event, insert, select, update
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from data.errors import InputError, Problem
 from data.periods import format_utc
 from dso.clock import Clock, Stopwatch, SystemClock
 from dso.store.migrations import upgrade
@@ -97,10 +98,22 @@ class Store:
 
     @classmethod
     def open(cls, url: str, *, clock: Clock | None = None) -> Store:
-        """Open the database and bring its tables to the newest version."""
-        store = cls(make_engine(url), clock=clock or SystemClock())
-        with store.transaction() as connection:
-            upgrade(connection)
+        """Open the database and bring its tables to the newest version.
+
+        Raises
+        ------
+        InputError
+            If the URL cannot be read, its driver is not installed or the database does not answer.
+        """
+        try:
+            store = cls(make_engine(url), clock=clock or SystemClock())
+            with store.transaction() as connection:
+                upgrade(connection)
+        except (SQLAlchemyError, ModuleNotFoundError) as error:
+            said = str(error).partition("\n")[0]
+            remedy = "e.g. sqlite:///out/day/store.sqlite, postgresql+psycopg://user@host/name"
+            problem = Problem(where="store", what=f"cannot be opened: {said}", remedy=remedy)
+            raise InputError([problem]) from error
         return store
 
     @contextmanager

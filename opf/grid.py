@@ -142,7 +142,7 @@ def _end_nodes(
 
 def _refuse_unsupplied(network: Network, bus_node: Ints, admittance: sparse.csc_matrix) -> None:
     """Raise with the names of all buses that no closed path joins to the substation."""
-    _, label = csgraph.connected_components(admittance, directed=False)
+    _, label = csgraph.connected_components(abs(admittance), directed=False)
     problems = [
         Problem(
             where=f"bus {network.buses.index[row]} ({network.buses.name[row]})",

@@ -72,8 +72,12 @@ def list_limits(case: ClearingCase, grid: Grid) -> LimitSet:
     for node, value, bus in _strictest_voltage(case, grid, upper=False):
         rows.append((VOLTAGE_LOWER, node, -value, "bus", bus, "lower"))
     b = grid.branches
+    # without charging both ends carry the same current: one limit, not two equal ones
+    one_current = (np.abs(b.yff + b.yft) < 1e-12 * np.abs(b.yff)) & (b.rating_from == b.rating_to)
     for end, rating in ((0, b.rating_from), (1, b.rating_to)):
         for k in range(len(b)):
+            if end == 1 and one_current[k]:
+                continue
             kind = str(b.kind[k])
             percent = (
                 case.limits.line_loading_percent_max

@@ -207,7 +207,9 @@ def replay_violations(
     result: dict[str, Any] = {
         getattr(kind, "value", str(kind)): table for kind, table in output.items()
     }
-    line, trafo, source = result["line"], result["transformer"], result["source"]
+    source = result["source"]
+    line = _ends(result.get("line"), periods_count)
+    trafo = _ends(result.get("transformer"), periods_count)
     vm = np.full((len(network.buses.index), periods_count), np.nan)
     vm[supplied] = result["node"]["u_pu"].T[at[supplied]]
     rated = network.lines.max_i_ka * 1e3 * network.lines.derating * network.lines.parallel
@@ -234,6 +236,14 @@ def replay_violations(
         losses_mw=losses,
         violations=_list_violations(network, limits, node_of_bus, vm, line_loading, trafo_loading),
     )
+
+
+def _ends(table: Any, periods_count: int) -> dict[str, Floats]:  # noqa: ANN401
+    """Currents and powers at both ends; the engine leaves out kinds it has none of."""
+    fields = ("i_from", "i_to", "p_from", "p_to")
+    if table is None:
+        return {name: np.zeros((periods_count, 0)) for name in fields}
+    return {name: table[name] for name in fields}
 
 
 def _list_violations(

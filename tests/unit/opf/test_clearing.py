@@ -1,0 +1,137 @@
+"""Clearing on grids small enough to know the answer."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pandapower as pp
+import pytest
+
+from data.readers.pandapower_net import network_from_pandapower
+from data.records.network import Network
+from data.records.order import DemandOrder, PriceStep, ReactiveRange
+from opf.clearing import clear_case
+from tests.support.cases import generation, library_network, make_case, storage
+
+
+def two_buses(load_mw: float = 1.0) -> Network:
+    """20 kV, one line, one load."""
+    net = pp.create_empty_network()
+    first, second = (pp.create_bus(net, vn_kv=20.0) for _ in range(2))
+    pp.create_ext_grid(net, first, vm_pu=1.0)
+    pp.create_line_from_parameters(
+        net, first, second, length_km=10.0, r_ohm_per_km=0.2, x_ohm_per_km=0.0,
+        c_nf_per_km=0.0, max_i_ka=0.2,
+    )  # fmt: skip
+    pp.create_load(net, second, p_mw=load_mw, q_mvar=0.0)
+    return network_from_pandapower(net, "two buses")
+
+
+def test_two_buses_in_closed_form() -> None:
+    load, r = 1.0, 2.0 / 400.0
+    v = (1 + np.sqrt(1 - 4 * r * load)) / 2
+    result = clear_case(make_case(two_buses(load), [], price=50.0))
+    assert result.grid.vm_pu[1, 0] == pytest.approx(v, abs=1e-12)
+    slope = 1 / (2 * v - 1)  # d(import)/d(load) of P = load + r (load / v)^2
+    assert result.prices.dlmp_p_eur_per_mwh[1, 0] == pytest.approx(50 * slope, abs=2e-6)
+    assert result.prices.energy_eur_per_mwh[1, 0] == pytest.approx(50.0, abs=2e-6)
+    assert result.status == "certified"
+
+
+@pytest.mark.parametrize("mtu_minutes", [5, 15, 60])
+def test_the_price_does_not_depend_on_the_length_of_the_period(mtu_minutes: int) -> None:
+    network = library_network("case33bw", slack_vm_pu=1.0)
+    pv = generation("pv", 17, 3.0, 0.0)
+    result = clear_case(make_case(network, [pv], vm_pu_max=1.05, mtu_minutes=mtu_minutes))
+    assert result.prices.dlmp_p_eur_per_mwh[32, 0] == pytest.approx(16.91661, abs=1e-4)
+
+
+def test_import_cap_sets_the_price_by_the_marginal_bid() -> None:
+    bid = DemandOrder(
+        id="flexible",
+        participant="A",
+        buses=((1, 1.0),),
+        steps=(PriceStep(p_mw=np.array([2.0]), price_eur_per_mwh=np.array([80.0])),),
+        p_mw_min=np.zeros(1),
+    )
+    result = clear_case(make_case(two_buses(), [bid], price=50.0, import_mw_max=2.0))
+    assert result.status == "certified"
+    assert result.grid.import_mw[0] == pytest.approx(2.0, abs=1e-5)
+    assert result.prices.dlmp_p_eur_per_mwh[1, 0] == pytest.approx(80.0, abs=1e-4)
+    assert {p.side for p in result.prices.parts} == {"import"}
+    assert result.awards[0].status == "partial"
+
+
+def test_scarcity_names_the_element_and_prices_it_at_the_most_sensitive_bus() -> None:
+    result = clear_case(make_case(two_buses(6.0), [], price=50.0, line_loading_percent_max=50.0))
+    assert result.status == "certified_with_slack"
+    (short,) = result.violations
+    assert (short.element_kind, short.element) == ("line", 0)
+    assert short.value > short.limit
+    (part,) = result.prices.parts
+    assert np.abs(part.p_eur_per_mwh).max() == pytest.approx(4000.0, rel=1e-6)
+    assert result.penalty_eur == pytest.approx(4000.0 * short.mw_short, rel=1e-9)
+
+
+def test_storage_levels_losses_and_keeps_its_energy() -> None:
+    network = library_network("case33bw", slack_vm_pu=1.0)
+    scale = np.array([0.4, 0.4, 1.0, 1.0])
+    unit = storage("s", 17, p_mw=0.5, energy_mwh=1.0, periods=4, efficiency=1.0)
+    result = clear_case(make_case(network, [unit], periods=4, load_scale=scale, mtu_minutes=60))
+    assert result.status == "certified"
+    (award,) = result.awards
+    assert award.soc_mwh is not None
+    assert award.soc_mwh[-1] >= 0.5 - 1e-12
+    energy = 0.5 + np.cumsum(award.charge_mw - award.discharge_mw)
+    assert award.soc_mwh == pytest.approx(energy, abs=1e-12)
+    price = result.prices.dlmp_p_eur_per_mwh[17]
+    used = (award.charge_mw > 1e-3) | (award.discharge_mw > 1e-3)
+    inside = (award.soc_mwh > 1e-6) & (award.soc_mwh < 1 - 1e-6)
+    # while neither power nor energy binds, charging and discharging see one price
+    if used.all() and inside[:-1].all():
+        assert price == pytest.approx(np.full(4, price[0]), abs=1e-3)
+
+
+def test_permuting_orders_changes_nothing() -> None:
+    network = library_network("case33bw", slack_vm_pu=1.0)
+    orders = [
+        generation("a", 17, 1.0, 10.0),
+        generation("b", 17, 1.0, 10.0),
+        generation("c", 24, 0.5, 5.0),
+    ]
+    case = make_case(network, orders, vm_pu_max=1.02)
+    first = clear_case(case)
+    again = clear_case(dataclasses.replace(case, orders=tuple(reversed(case.orders))))
+    by_id = {award.order: award for award in again.awards}
+    assert np.array_equal(first.prices.dlmp_p_eur_per_mwh, again.prices.dlmp_p_eur_per_mwh)
+    for award in first.awards:
+        assert np.array_equal(award.injection_mw, by_id[award.order].injection_mw)
+    assert first.awards[0].injection_mw[0, 0] == pytest.approx(
+        first.awards[1].injection_mw[0, 0], abs=1.1e-6
+    )
+
+
+def test_reactive_power_relieves_an_overvoltage() -> None:
+    network = library_network("case33bw", slack_vm_pu=1.0)
+    pv = generation("pv", 17, 3.0, 0.0)
+    able = dataclasses.replace(pv, reactive=ReactiveRange(power_factor_min=0.9))
+    without = clear_case(make_case(network, [pv], vm_pu_max=1.05))
+    with_q = clear_case(make_case(network, [able], vm_pu_max=1.05))
+    assert with_q.objective_eur < without.objective_eur - 1
+    (award,) = with_q.awards
+    p, q = award.injection_mw[0, 0], award.injection_mvar[0, 0]
+    assert abs(q) <= p * np.tan(np.arccos(0.9)) + 1e-12
+    assert q < 0
+
+
+def test_no_orders_and_one_bus() -> None:
+    net = pp.create_empty_network()
+    bus = pp.create_bus(net, vn_kv=20.0)
+    pp.create_ext_grid(net, bus, vm_pu=1.0)
+    pp.create_load(net, bus, p_mw=1.0)
+    network = network_from_pandapower(net, "one bus")
+    result = clear_case(make_case(network, [], price=33.0))
+    assert result.prices.dlmp_p_eur_per_mwh.tolist() == [[33.0]]
+    assert result.grid.import_mw[0] == pytest.approx(1.0)
+    assert result.status == "certified"

@@ -25,6 +25,7 @@ def own_injection(network: Network, bus_node: np.ndarray, nodes: int) -> np.ndar
     return total
 
 
+@pytest.mark.filterwarnings("ignore:tap_dependency_table is missing:DeprecationWarning")
 @pytest.mark.parametrize(
     "name",
     ["case33bw", "create_cigre_network_mv", "mv_oberrhein", "create_kerber_landnetz_kabel_2"],
@@ -77,6 +78,8 @@ def test_adjoints_equal_finite_differences_of_power_flows() -> None:
     first = np.zeros(len(limits), dtype=int)
     dp, dq = limit_gradients(solver, state, limits, every, first)
     import_p, import_q = import_gradient(solver, state)
+    # an open end carries no current, and |0| has no derivative
+    flowing = np.abs(limit_values(limits, state)[:, 0]) > 1e-6
     step = 1e-4
     for node in range(0, grid.node_count, 3):
         for direction, gradient, slope in ((1.0, dp, import_p), (1j, dq, import_q)):
@@ -85,10 +88,10 @@ def test_adjoints_equal_finite_differences_of_power_flows() -> None:
                 changed = injection.copy()
                 changed[node] += sign * step * direction
                 moved.append(solve_state(solver, changed, state))
-            difference = (
-                limit_values(limits, moved[0]) - limit_values(limits, moved[1])
-            )[:, 0] / (2 * step)
-            assert gradient[node] == pytest.approx(difference, abs=2e-7)
+            difference = (limit_values(limits, moved[0]) - limit_values(limits, moved[1]))[:, 0] / (
+                2 * step
+            )
+            assert gradient[node, flowing] == pytest.approx(difference[flowing], abs=2e-7)
             exchange = (moved[0].exchange.real - moved[1].exchange.real)[0] / (2 * step)
             assert slope[node, 0] == pytest.approx(exchange, abs=2e-7)
 

@@ -10,9 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-OrderKind = Literal[
-    "generation", "demand", "storage", "shift", "curtail", "block", "bilateral"
-]
+OrderKind = Literal["generation", "demand", "storage", "shift", "curtail", "block", "bilateral"]
 ORDER_KINDS: Final[tuple[OrderKind, ...]] = (
     "generation", "demand", "storage", "shift", "curtail", "block", "bilateral",
 )  # fmt: skip

@@ -8,6 +8,7 @@ import numpy as np
 import pandapower as pp
 import pytest
 
+from data.errors import InputError
 from data.readers.pandapower_net import network_from_pandapower
 from data.records.network import Network
 from data.records.order import DemandOrder, PriceStep, ReactiveRange
@@ -123,6 +124,39 @@ def test_reactive_power_relieves_an_overvoltage() -> None:
     p, q = award.injection_mw[0, 0], award.injection_mvar[0, 0]
     assert abs(q) <= p * np.tan(np.arccos(0.9)) + 1e-12
     assert q < 0
+
+
+def test_a_battery_burns_no_energy_at_negative_prices() -> None:
+    network = library_network("case33bw", slack_vm_pu=1.0)
+    pv = generation("pv", 17, 3.0, -30.0, periods=4)
+    unit = storage("s", 17, p_mw=0.5, energy_mwh=1.0, periods=4, efficiency=0.9)
+    price = np.array([-20.0, -5.0, 30.0, -20.0])
+    case = make_case(network, [pv, unit], price=price, periods=4, vm_pu_max=1.05)
+    result = clear_case(case)
+    award = next(a for a in result.awards if a.order == "s")
+    assert award.charge_mw is not None
+    assert not np.any((award.charge_mw > 1e-5) & (award.discharge_mw > 1e-5))
+    energy = 0.5 + np.cumsum(0.9 * award.charge_mw - award.discharge_mw / 0.9)
+    assert award.soc_mwh == pytest.approx(energy, abs=1e-9)
+    assert energy[-1] >= 0.5 - 1e-9
+    assert result.status == "certified"
+
+
+def test_an_order_that_contradicts_itself_is_named() -> None:
+    unit = storage("full", 1, p_mw=0.1, energy_mwh=1.0, periods=2, start=0.1)
+    unit = dataclasses.replace(unit, energy_mwh_end_min=0.9)
+    fine = storage("fine", 1, p_mw=0.1, energy_mwh=1.0, periods=2)
+    with pytest.raises(InputError, match="order full") as refused:
+        clear_case(make_case(two_buses(), [unit, fine], periods=2, mtu_minutes=15))
+    assert len(refused.value.problems) == 1
+
+
+def test_a_load_no_grid_can_carry_gives_a_result_that_says_so() -> None:
+    result = clear_case(make_case(two_buses(80.0), [generation("g", 1, 1.0, 5.0)]))
+    assert result.status == "infeasible"
+    assert "2026-06-01T00:00:00Z" in result.message
+    assert "about" in result.message
+    assert not result.awards[0].injection_mw.any()
 
 
 def test_no_orders_and_one_bus() -> None:

@@ -1,0 +1,52 @@
+"""One storage does not charge and discharge in one period.
+
+At negative prices the optimum of the relaxed problem may burn energy that way. Such a pair becomes
+a choice: the direction in which the unit moves on balance stays open, the other is closed, and the
+problem is solved and priced again. An added throughput cost (the order's own) makes it rare.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opf.problem import Problem
+from opf.quadratic import StepProgramme
+
+Floats = NDArray[np.float64]
+
+# Both directions above this count as burning energy: the ticks of one award [MW].
+BOTH_ABOVE_MW: Final = 1e-5
+ROUNDS_MAX: Final = 10
+
+
+def close_wrong_directions(problem: Problem, x: Floats) -> Problem | None:
+    """Return the problem with the losing direction of each such pair closed, None if there is none.
+
+    Parameters
+    ----------
+    x : ndarray, shape (columns,)
+        Solution of the problem.
+    """
+    res = problem.resources
+    upper = res.upper.copy()
+    for columns in res.orders:
+        if columns.charge is None or columns.discharge is None:
+            continue
+        into, out = x[columns.charge], x[columns.discharge]
+        both = (into > BOTH_ABOVE_MW) & (out > BOTH_ABOVE_MW)
+        upper[columns.charge[both & (into < out)]] = 0.0
+        upper[columns.discharge[both & (into >= out)]] = 0.0
+    if np.array_equal(upper, res.upper):
+        return None
+    narrowed = dataclasses.replace(res, upper=upper)
+    return dataclasses.replace(
+        problem,
+        resources=narrowed,
+        programme=StepProgramme(
+            narrowed, problem.programme.tree, problem.periods, problem.case.periods.mtu_h
+        ),
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data.periods import Periods
 from data.records.forecast import Forecast
 from dso.cycles.forecast_files import read_forecast, write_forecast
 from dso.cycles.plan import DayPlan, Round
@@ -20,7 +19,7 @@ def run_forecast(desk: Desk) -> str:
     desk.progress.stage("1/7 forecast")
 
     def work(folder: Path) -> None:
-        write_forecast(_forecast(desk.plan), folder / FORECAST_FOLDER)
+        write_forecast(make_day_ahead_forecast(desk.plan), folder / FORECAST_FOLDER)
 
     done = desk.run_stage("forecast", {}, work)
     desk.progress.step("day ahead")
@@ -30,6 +29,21 @@ def run_forecast(desk: Desk) -> str:
 def day_ahead_forecast(desk: Desk) -> Forecast:
     """Return the day-ahead forecast as the stage left it."""
     return read_forecast(desk.out / FORECAST_FOLDER, desk.plan.periods)
+
+
+def make_day_ahead_forecast(plan: DayPlan) -> Forecast:
+    """Forecast the day from readings before the day-ahead gate."""
+    expected = plan.recorded.expected
+    return forecast_day_ahead(
+        reading=plan.recorded.readings_until(plan.day_ahead_gate),
+        kinds=expected.kinds,
+        capacity_mw=expected.capacity_mw,
+        periods=plan.periods,
+        known_at=plan.day_ahead_gate,
+        latitude=expected.latitude,
+        longitude=expected.longitude,
+        timezone=expected.timezone,
+    )
 
 
 def intraday_forecast(plan: DayPlan, day_ahead: Forecast, at: Round) -> Forecast:
@@ -42,19 +56,4 @@ def intraday_forecast(plan: DayPlan, day_ahead: Forecast, at: Round) -> Forecast
         capacity_mw=expected.capacity_mw,
         periods=at.periods,
         known_at=at.gate,
-    )
-
-
-def _forecast(plan: DayPlan) -> Forecast:
-    expected = plan.recorded.expected
-    periods: Periods = plan.periods
-    return forecast_day_ahead(
-        reading=plan.recorded.readings_until(plan.day_ahead_gate),
-        kinds=expected.kinds,
-        capacity_mw=expected.capacity_mw,
-        periods=periods,
-        known_at=plan.day_ahead_gate,
-        latitude=expected.latitude,
-        longitude=expected.longitude,
-        timezone=expected.timezone,
     )

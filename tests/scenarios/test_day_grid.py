@@ -1,0 +1,138 @@
+"""The grid of a day in pandapower, on SimBench's own net with its switches: not our model of it.
+
+The schedule is put together from the study folders and awards of the rounds, as an auditor would.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.support.delivery_days import FinishedDay
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+FIRST_ROW = pd.Timestamp("2015-12-31T23:00:00Z")
+VOLTAGE_TOLERANCE_PU = 1e-4
+LOADING_TOLERANCE_PERCENT = 0.1
+
+
+@dataclass
+class Grid:
+    """SimBench's net and its absolute profiles."""
+
+    net: Any
+    profiles: dict[tuple[str, str], pd.DataFrame]
+
+    def solve(self) -> None:
+        import pandapower
+
+        pandapower.runpp(self.net, numba=False)
+
+    def excess(self) -> tuple[pd.Series, pd.Series]:
+        """How far buses (not the substation's) and branches are outside their limits."""
+        net = self.net
+        buses = net.bus.index.difference(_at_substation(net))
+        vm_pu = net.res_bus.vm_pu.loc[buses]
+        over = np.maximum(vm_pu - net.bus.max_vm_pu[buses], net.bus.min_vm_pu[buses] - vm_pu)
+        lines = net.res_line.loading_percent - net.line.max_loading_percent
+        trafos = net.res_trafo.loading_percent - net.trafo.max_loading_percent
+        return over, pd.concat([lines, trafos])
+
+
+def _at_substation(net: Any) -> set[int]:
+    """The external grid's bus and what closed bus-bus switches join to it."""
+    found = {int(net.ext_grid.bus.iloc[0])}
+    closed = net.switch[(net.switch.et == "b") & net.switch.closed]
+    for _ in range(len(closed)):
+        for a, b in zip(closed.bus, closed.element, strict=True):
+            if {int(a), int(b)} & found:
+                found |= {int(a), int(b)}
+    return found
+
+
+@pytest.fixture(scope="module")
+def grid() -> Grid:
+    import simbench
+
+    net = simbench.get_simbench_net("1-MV-rural--2-sw")
+    profiles = simbench.get_absolute_values(net, profiles_instead_of_study_cases=True)
+    net.storage["p_mw"] = 0.0
+    net.storage["q_mvar"] = 0.0
+    return Grid(net=net, profiles=profiles)
+
+
+def scheduled_periods(day: FinishedDay, net: Any) -> Iterator[str]:
+    """Set the net to the schedule, period by period: each from the round that bound it."""
+    for folder in sorted((day.out / "clearing/intraday").iterdir()):
+        profiles = pd.read_csv(folder / "profiles.csv")
+        awards = pd.read_csv(folder / "awards.csv")
+        asset = {order["id"]: order["asset"] for order in _orders(folder)}
+        for start in profiles.period_start.unique()[:4]:
+            fixed = profiles[profiles.period_start == start]
+            for kind, rows in fixed.groupby("element"):
+                net[kind].loc[rows.id, ["p_mw", "q_mvar"]] = rows[["p_mw", "q_mvar"]].to_numpy()
+            for award in awards[awards.period_start == start].itertuples():
+                kind, index = asset[award.order].split(":")
+                sign = 1.0 if kind == "sgen" else -1.0
+                power = (sign * award.injection_mw, sign * award.injection_mvar)
+                net[kind].loc[int(index), ["p_mw", "q_mvar"]] = power
+            yield start
+
+
+def _orders(folder: Path) -> list[dict[str, Any]]:
+    return json.loads((folder / "orders.json").read_text())
+
+
+def test_the_schedule_breaks_no_limit_in_pandapower(any_day: FinishedDay, grid: Grid) -> None:
+    worst_pu, worst_percent, count = -np.inf, -np.inf, 0
+    for _ in scheduled_periods(any_day, grid.net):
+        grid.solve()
+        over_pu, over_percent = grid.excess()
+        worst_pu = max(worst_pu, over_pu.max())
+        worst_percent = max(worst_percent, over_percent.max())
+        count += 1
+    starts = pd.read_csv(any_day.out / "settlement/substation.csv").period_start
+    assert count == len(starts)
+    assert worst_pu <= VOLTAGE_TOLERANCE_PU
+    assert worst_percent <= LOADING_TOLERANCE_PERCENT
+
+
+@pytest.mark.parametrize("name", ["summer", "winter"])
+def test_without_the_market_limits_break_as_the_report_counts(
+    name: str, days: Any, grid: Grid
+) -> None:
+    day = days.finished(name)
+    net = grid.net
+    net.storage[["p_mw", "q_mvar"]] = 0.0
+    net.sgen["q_mvar"] = 0.0
+    said = pd.read_csv(day.out / "dispatch/violations.csv")
+    said = said[said.scenario == "without_market"]
+    starts = pd.read_csv(day.out / "settlement/substation.csv").period_start
+    broken = 0
+    for start in starts:
+        row = (pd.Timestamp(start) - FIRST_ROW) // pd.Timedelta(minutes=15)
+        for kind, column in (("load", "p_mw"), ("load", "q_mvar"), ("sgen", "p_mw")):
+            net[kind][column] = grid.profiles[kind, column].iloc[row]
+        grid.solve()
+        over_pu, over_percent = grid.excess()
+        here = said[said.period_start == start]
+        ours = set(here[here.element_kind == "bus"].element)
+        # Within a hair of the tolerance the two engines may disagree; nowhere else.
+        for bus, excess in over_pu.items():
+            if abs(excess - VOLTAGE_TOLERANCE_PU) > 1e-5:
+                assert (bus in ours) == (excess > VOLTAGE_TOLERANCE_PU), (start, bus, excess)
+        overloads = int((over_percent > LOADING_TOLERANCE_PERCENT).sum())
+        assert overloads == (here.element_kind != "bus").sum()
+        broken += bool((over_pu > VOLTAGE_TOLERANCE_PU).any() or overloads)
+    assert broken == said.period_start.nunique() > 0

@@ -1,0 +1,140 @@
+"""Whole delivery days run as an operator would, two at a time, once per test session."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+NOT_HASHED = {"timings.json", ".lock", "store.sqlite", "store.sqlite-wal", "store.sqlite-shm"}
+WAIT_S_MAX = 900
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedDay:
+    """What a run left: its folder, exit code and words; ``kills`` tells how often it was killed."""
+
+    out: Path
+    exit_code: int
+    stdout: str
+    stderr: str
+    kills: int = 0
+
+    def files(self) -> dict[str, bytes]:
+        """Content of every file that must be equal between two runs, by name."""
+        return {
+            path.relative_to(self.out).as_posix(): path.read_bytes()
+            for path in sorted(self.out.rglob("*"))
+            if path.is_file() and path.name not in NOT_HASHED
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kill:
+    """When to send SIGKILL: ``count`` stages of a kind reached a state, and some seconds passed."""
+
+    kind: str
+    state: str = "done"
+    count: int = 1
+    delay_s: float = 0.0
+
+
+# After each of the seven stages, and inside the long ones.
+KILLS = (
+    Kill(kind="forecast"),
+    Kill(kind="orders"),
+    Kill(kind="day_ahead", state="running", delay_s=1.5),
+    Kill(kind="day_ahead"),
+    Kill(kind="intraday", count=7),
+    Kill(kind="intraday", count=24),
+    Kill(kind="dispatch"),
+    Kill(kind="settlement", state="running", delay_s=2.0),
+    Kill(kind="settlement"),
+    Kill(kind="posting", state="running", delay_s=1.5),
+    Kill(kind="posting"),
+    Kill(kind="report"),
+)
+
+
+class DeliveryDays:
+    """Runs `dso day` in processes of its own; a day asked for twice is run once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._pool = ThreadPoolExecutor(max_workers=2)
+        self._runs: dict[str, Future[FinishedDay]] = {}
+
+    @property
+    def keys(self) -> Path:
+        """The key folder that all runs share."""
+        return self._folder / "keys"
+
+    def begin(self, name: str, day: str, kills: Sequence[Kill] = ()) -> None:
+        """Queue a run under a name."""
+        run: Callable[..., FinishedDay] = _run_killed if kills else _run
+        words = ["day", "--date", day, "--out", str(self._folder / name), "--keys", str(self.keys)]
+        self._runs[name] = self._pool.submit(run, words, self._folder / name, kills)
+
+    def finished(self, name: str) -> FinishedDay:
+        """Wait for a run."""
+        return self._runs[name].result(timeout=WAIT_S_MAX)
+
+    def close(self) -> None:
+        """Wait for what still runs; what was not begun is dropped."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start(words: Sequence[str]) -> subprocess.Popen[str]:
+    # Warnings are errors here too, as in every other test; libraries' deprecations are theirs.
+    command = [
+        sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning",
+        "-W", "ignore::FutureWarning", "-m", "dso.cli.main", *words,
+    ]  # fmt: skip
+    return subprocess.Popen(
+        command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=Path.cwd()
+    )
+
+
+def _run(words: Sequence[str], out: Path, _kills: Sequence[Kill] = ()) -> FinishedDay:
+    process = _start(words)
+    stdout, stderr = process.communicate()
+    return FinishedDay(out=out, exit_code=process.returncode, stdout=stdout, stderr=stderr)
+
+
+def _run_killed(words: Sequence[str], out: Path, kills: Sequence[Kill]) -> FinishedDay:
+    """Start, kill, start again: after every one of the kills, then let it end."""
+    killed = 0
+    for kill in kills:
+        process = _start(words)
+        while process.poll() is None and not _reached(out / "store.sqlite", kill):
+            time.sleep(0.01)
+        if process.poll() is None:
+            time.sleep(kill.delay_s)
+            os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        killed += process.returncode == -signal.SIGKILL
+    last = _run(words, out)
+    return FinishedDay(
+        out=out, exit_code=last.exit_code, stdout=last.stdout, stderr=last.stderr, kills=killed
+    )
+
+
+def _reached(store: Path, kill: Kill) -> bool:
+    """Look into the store from outside."""
+    if not store.exists():
+        return False
+    query = "SELECT count(*) FROM cycle_run WHERE kind = ? AND state = ?"
+    try:
+        with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as connection:
+            found = connection.execute(query, (kill.kind, kill.state)).fetchone()
+    except sqlite3.Error:
+        return False  # its tables are being made
+    return bool(found[0] >= kill.count)

@@ -44,7 +44,7 @@ Floats = NDArray[np.float64]
 LEAST_CURVATURE: Final = 0.02
 # KKT residual below which Newton steps are tried, and how many at a time.
 POLISH_BELOW: Final = 1e-2
-NEWTON_STEPS_MAX: Final = 12
+NEWTON_STEPS_MAX: Final = 40
 # Violation of a resource row that still counts as none [MW or MWh].
 ROW_TOLERANCE: Final = 1e-6
 
@@ -166,7 +166,7 @@ def _polish(
 ) -> Solution:
     """Newton steps; the error may rise while bounds change hands, so the best point is kept."""
     scarcity = problem.case.limits.scarcity_price_eur_per_mwh
-    best, share, worsened = point, 1.0, 0
+    best, share = point, 1.0
     for _ in range(NEWTON_STEPS_MAX):
         lin, multipliers = point.linearisation, point.multipliers
         step = newton_step(
@@ -201,15 +201,14 @@ def _polish(
             progress(
                 further.iterations, further.residuals.worst, _worst_violation(problem, further)
             )
-        # bounds that change hands in turn: half steps break the cycle
-        worsened += _error(problem, further) >= _error(problem, point)
-        share = 0.5 if worsened > 1 else 1.0
+        # half steps while bounds change hands, whole ones while the error falls
+        share = 1.0 if _error(problem, further) < 0.7 * _error(problem, point) else 0.5
         point = further
         if _error(problem, point) < _error(problem, best):
             best = point
         if _is_done(problem, point):
             return dataclasses.replace(point, converged=True)
-        if point.residuals.worst > POLISH_BELOW:
+        if point.residuals.worst > 3 * POLISH_BELOW:
             break
     return best
 

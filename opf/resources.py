@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,10 @@ from opf.grid import Grid
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Complexes = NDArray[np.complex128]
+
+# Energy that a storage may still decide on, below which it has no choice: the rounding of some
+# awards to 1e-6 MW.
+FORCED_MWH: Final = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,17 +239,21 @@ def _add_storage(b: _Builder, _case: ClearingCase, order: StorageOrder) -> Order
     """Charge, discharge and state of charge; e_t - keep e_(t-1) - eff_c h c + h d / eff_d = 0."""
     h, size = b.mtu_h, b.periods
     zeros = np.zeros(size)
-    charge = b.add_columns(
-        h * order.price_charge_eur_per_mwh, zeros, order.charge_mw_max * order.availability
-    )
-    discharge = b.add_columns(
-        h * order.price_discharge_eur_per_mwh, zeros, order.discharge_mw_max * order.availability
-    )
     floor = np.full(size, order.energy_mwh_min)
     floor[-1] = max(floor[-1], order.energy_mwh_end_min)
     available = np.flatnonzero(order.availability > 0)
     if order.energy_mwh_departure_min is not None and len(available):
         floor[available[-1]] = max(floor[available[-1]], order.energy_mwh_departure_min)
+    full_charge = order.charge_mw_max * order.availability
+    full_discharge = order.discharge_mw_max * order.availability
+    forced = np.arange(size) < count_forced_charge(order, floor, h)
+    charge = b.add_columns(
+        h * order.price_charge_eur_per_mwh, np.where(forced, full_charge, 0.0), full_charge
+    )
+    discharge = b.add_columns(
+        h * order.price_discharge_eur_per_mwh, zeros, np.where(forced, 0.0, full_discharge)
+    )
+    floor = np.where(forced, order.energy_mwh_min, floor)
     energy = b.add_columns(zeros, floor, np.full(size, order.energy_mwh_max))
     keep = (1.0 - order.self_discharge_per_day) ** (h / 24.0)
     each = np.arange(size)
@@ -263,6 +272,39 @@ def _add_storage(b: _Builder, _case: ClearingCase, order: StorageOrder) -> Order
     return OrderColumns(
         order=order, charge=charge, discharge=discharge, energy=energy, reactive=reactive
     )
+
+
+def count_forced_charge(order: StorageOrder, floor_mwh: Floats, mtu_h: float) -> int:
+    """Return for how many first periods a storage can only charge at full power.
+
+    Before a cheap last hour a storage empties itself to the level from which full power just
+    brings back the energy it must end with. Then less than the rounding of awards is left to
+    decide, a feasible set without an interior, in which an interior point method finds no way.
+
+    Parameters
+    ----------
+    order : StorageOrder
+        The order.
+    floor_mwh : ndarray, shape (periods,)
+        Least energy at the end of each period [MWh].
+    mtu_h : float
+        Length of a period [h].
+    """
+    keep = (1.0 - order.self_discharge_per_day) ** (mtu_h / 24.0)
+    gain = order.efficiency_charge * mtu_h * order.charge_mw_max * order.availability
+    need = floor_mwh.copy()
+    for t in range(len(need) - 1, 0, -1):
+        need[t - 1] = max(need[t - 1], (need[t] - gain[t]) / keep)
+    energy, forced = order.energy_mwh_start, 0
+    for t in range(len(need)):
+        energy = keep * energy + gain[t]
+        if energy - need[t] < -FORCED_MWH:
+            return 0  # the order contradicts itself, which the solver will say
+        if energy > order.energy_mwh_max:
+            break
+        if energy - need[t] <= FORCED_MWH:
+            forced = t + 1
+    return forced
 
 
 def _add_shift(b: _Builder, case: ClearingCase, order: ShiftOrder) -> OrderColumns:

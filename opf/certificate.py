@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.records.clearing import Certificate, GridState, Status
+from opf.kkt import Residuals
 from opf.limits import VOLTAGE_UPPER, limit_values
 from opf.linearise import Linearisation
 from opf.power_flow import AcState, solve_state
@@ -134,6 +135,7 @@ def lower_bound_eur(
 def certify(
     problem: Problem,
     solution: Solution,
+    before_ticks: Residuals,
     priced: PricedGrid,
     replay: ReplayReport,
     grid: GridState,
@@ -168,6 +170,7 @@ def certify(
     slack = bool(np.any(solution.slack[_priced_at_scarcity(problem, solution)] > 1e-6))
     checks = [
         ("KKT residual", residuals.worst, KKT_MAX),
+        ("KKT residual before rounding to ticks", before_ticks.worst, KKT_MAX),
         (
             "voltage difference to the replay [pu]",
             certificate.replay_vm_pu_error_max,

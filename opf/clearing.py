@@ -118,12 +118,13 @@ def _say_diverged(problem: Problem, error: PowerFlowDiverged) -> str:
 def _conclude(problem: Problem, solution: Solution, input_sha256: str) -> ClearingResult:
     """Quantise, price, replay and certify what the optimisation found."""
     case = problem.case
+    before_ticks = solution.residuals
     solution = settle_on_ticks(problem, solution)
     lin, multipliers = solution.linearisation, solution.multipliers
     priced = price_buses(problem, lin, multipliers.limit)
     grid = describe_grid(problem, solution)
     replay = replay_state(problem, solution.state)
-    verdict = certify(problem, solution, priced, replay, grid, input_sha256)
+    verdict = certify(problem, solution, before_ticks, priced, replay, grid, input_sha256)
     cost = cost_eur(problem, solution.x, solution.state)
     bound = lower_bound_eur(problem, solution, cost, reduced_costs(problem, lin, multipliers))
     violations = list_slack(problem, solution)

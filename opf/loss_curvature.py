@@ -42,6 +42,8 @@ class FlowTree:
         Node at the lower end of the chain.
     flow_of_node : ndarray of int, shape (nodes,)
         Flow right above a node, -1 for the substation and nodes no resource is below.
+    flow_of_branch : ndarray of int, shape (branches,)
+        Flow that runs through a branch, -1 off the tree and where no resource is below.
     """
 
     resistance: Floats
@@ -49,6 +51,7 @@ class FlowTree:
     parent: Ints
     bottom: Ints
     flow_of_node: Ints
+    flow_of_branch: Ints
 
     def differences(self, gradient: Floats) -> Floats:
         """Express a gradient by node injections as one by flows.
@@ -145,10 +148,13 @@ def build_flow_tree(grid: Grid, resource_nodes: Ints, vm_pu: Floats) -> FlowTree
         total[flow] += pair_z[(min(node, up), max(node, up))] / float(vm_pu[node]) ** 2
         flow_of_node[node] = flow
         children[up].append(flow)
+    lower = np.where(above[b.node_to] == b.node_from, b.node_to, b.node_from)
+    on_tree = (above[b.node_to] == b.node_from) | (above[b.node_from] == b.node_to)
     return FlowTree(
         resistance=np.array(total, dtype=complex).real,
         reactance=np.array(total, dtype=complex).imag,
         parent=np.array(parents, dtype=np.int64),
         bottom=np.array(bottoms, dtype=np.int64),
         flow_of_node=flow_of_node,
+        flow_of_branch=np.where(on_tree, flow_of_node[lower], -1),
     )

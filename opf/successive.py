@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from opf.current_curvature import current_weights
 from opf.kkt import (
     Multipliers,
     Residuals,
@@ -63,17 +64,22 @@ class Solution:
     converged: bool
 
 
-def _curvature(problem: Problem, lin: Linearisation, multipliers: Multipliers) -> Floats:
+def _curvature(
+    problem: Problem, state: AcState, lin: Linearisation, multipliers: Multipliers
+) -> Floats:
     """Signed curvature of the Lagrangian in the flows, from the prices at the present point."""
     dlmp_p, dlmp_q = node_prices(problem, lin, multipliers.limit)
-    return problem.programme.tree.weights(dlmp_p, dlmp_q)
+    losses = problem.programme.tree.weights(dlmp_p, dlmp_q)
+    return losses + current_weights(problem, state, lin, multipliers.limit)
 
 
-def _convex_curvature(problem: Problem, lin: Linearisation, multipliers: Multipliers) -> Floats:
+def _convex_curvature(
+    problem: Problem, state: AcState, lin: Linearisation, multipliers: Multipliers
+) -> Floats:
     """The same, kept above a small share of what losses cost at the import price."""
     value = np.maximum(problem.case.import_price_eur_per_mwh, 0.0)
     floor = LEAST_CURVATURE * np.outer(problem.programme.tree.resistance, value)
-    return np.maximum(_curvature(problem, lin, multipliers), floor)
+    return np.maximum(_curvature(problem, state, lin, multipliers), floor)
 
 
 def _try_step(
@@ -175,7 +181,7 @@ def _polish(
                 x=point.x,
                 reduced=reduced_costs(problem, lin, multipliers),
                 gradient=_step_gradient(problem, lin, multipliers),
-                curvature=_curvature(problem, lin, multipliers),
+                curvature=_curvature(problem, point.state, lin, multipliers),
                 limits=lin.rows,
                 limit_price=multipliers.limit,
                 row_price=multipliers.row,
@@ -262,7 +268,7 @@ def optimise(
         step = problem.programme.solve(
             x,
             _step_gradient(problem, lin, multipliers),
-            _convex_curvature(problem, lin, multipliers),
+            _convex_curvature(problem, state, lin, multipliers),
             lin.rows,
             scarcity,
             radius,

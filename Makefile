@@ -17,7 +17,7 @@ DATE ?= 2016-07-25
 OUT ?= out/day
 PYTEST_ARGS ?=
 
-.PHONY: help setup day test test-quick check format coverage lock clean
+.PHONY: help setup day test test-quick bench-clearing bench-simbench check format coverage lock clean
 
 help: ## list the targets
 	@echo "Gridclear: the targets of this Makefile"
@@ -48,6 +48,12 @@ test: setup ## run all tests (service tests that cannot run are listed with the 
 
 test-quick: setup ## run the tests without those marked slow, service or browser
 	@$(BIN)/python -m pytest -m 'not slow and not service and not browser' $(PYTEST_ARGS)
+
+bench-clearing: setup ## clear 1-MV-rural--2-sw on both days: time, objective, violation, price error
+	@$(BIN)/python -m benchmarks.clearing
+
+bench-simbench: setup ## clear ten SimBench grids, three scenarios, two days; goes on where it stopped
+	@$(BIN)/python -m benchmarks.simbench_clearings --again
 
 check: setup ## format, lint, types, import directions, nothing private committed
 	$(BIN)/ruff format --check .

@@ -61,13 +61,34 @@ class MapView:
 
 
 def draw_map(day: DayView) -> MapView:
-    """Place the feeder: by its coordinates, or as a tree where any is missing."""
-    feeder = day.feeder
+    """Place the feeder at the period the page opens with."""
+    period = period_to_open(day)
+    return draw_feeder(
+        day.feeder,
+        day.final.dlmp[:, period],
+        day.final_grid.loading_percent[:, period],
+        map_scales(day)["price"],
+    )
+
+
+def draw_feeder(
+    feeder: FeederView, price_eur_per_mwh: Floats, loading_percent: Floats, scale: Scale
+) -> MapView:
+    """Place the feeder: by its coordinates, or as a tree where any is missing.
+
+    Parameters
+    ----------
+    feeder : FeederView
+        Buses and branches.
+    price_eur_per_mwh : ndarray, shape (buses,)
+        What buses are coloured by [EUR/MWh].
+    loading_percent : ndarray, shape (branches,)
+        What branches are drawn by [percent].
+    scale : Scale
+        Colours of the prices.
+    """
     known = bool(np.isfinite(feeder.longitude).all() and np.isfinite(feeder.latitude).all())
     place = _by_coordinates(feeder) if known else _as_tree(feeder)
-    height = float(place[:, 1].max() + MARGIN)
-    period = period_to_open(day)
-    scale = map_scales(day)["price"]
     names = short_names(feeder)
     dots = tuple(
         Dot(
@@ -75,7 +96,7 @@ def draw_map(day: DayView) -> MapView:
             name=names[k],
             x=round(float(place[k, 0]), 1),
             y=round(float(place[k, 1]), 1),
-            colour=scale.colour(float(day.final.dlmp[k, period])),
+            colour=scale.colour(float(price_eur_per_mwh[k])),
             substation=k == feeder.substation,
         )
         for k in range(len(feeder.bus))
@@ -89,28 +110,41 @@ def draw_map(day: DayView) -> MapView:
             x2=dots[int(feeder.branch_to[k])].x,
             y2=dots[int(feeder.branch_to[k])].y,
             loading_class=loading_class(
-                float(day.final_grid.loading_percent[k, period]),
+                float(loading_percent[k]),
                 float(feeder.loading_percent_max[k]),
                 in_service=bool(feeder.branch_in_service[k]),
             ),
         )
         for k in range(len(feeder.branch_name))
     )
+    height = float(place[:, 1].max() + MARGIN)
     return MapView(
         width=WIDTH, height=round(height, 1), dots=dots, strokes=strokes, drawn_as_tree=not known
     )
 
 
 def map_scales(day: DayView) -> dict[str, Scale]:
-    """Return the colour scales the map can be painted with."""
-    inside = ~day.feeder.substation_node()
-    low = day.feeder.vm_pu_min[inside]
-    high = day.feeder.vm_pu_max[inside]
+    """Return the colour scales the map of a day can be painted with."""
+    return scales_of(
+        day.feeder,
+        np.concatenate([day.final.dlmp.ravel(), day.day_ahead.dlmp.ravel()]),
+        day.final.dlmp - day.import_price_eur_per_mwh,
+        day.final_grid.vm_pu,
+    )
+
+
+def scales_of(
+    feeder: FeederView, price: Floats, difference: Floats, vm_pu: Floats
+) -> dict[str, Scale]:
+    """Return the scales of prices, of their differences to upstream [EUR/MWh], of voltages [pu]."""
+    inside = ~feeder.substation_node()
+    low = feeder.vm_pu_min[inside]
+    high = feeder.vm_pu_max[inside]
     return {
-        "price": price_scale(np.concatenate([day.final.dlmp.ravel(), day.day_ahead.dlmp.ravel()])),
-        "difference": difference_scale(day.final.dlmp - day.import_price_eur_per_mwh),
+        "price": price_scale(price),
+        "difference": difference_scale(difference),
         "voltage": voltage_scale(
-            day.final_grid.vm_pu,
+            vm_pu,
             float(np.nanmax(low)) if np.isfinite(low).any() else math.nan,
             float(np.nanmin(high)) if np.isfinite(high).any() else math.nan,
         ),

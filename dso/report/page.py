@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
 
 from dso.report import numbers
-from dso.report.colours import THEMES
 from dso.report.feeder_map import LOADING_CLASSES, draw_map, map_scales, script_data
 from dso.report.figures import SCENARIO_NAME, all_figures
-from dso.report.numbers import eur_cents, eur_exact, fixed, shortened
+from dso.report.numbers import eur_exact, fixed, shortened
+from dso.report.page_parts import TEMPLATES, island, render_closed_page
 from dso.report.states import (
     MEANING,
     STATES,
@@ -26,7 +21,6 @@ from dso.report.states import (
 )
 from dso.report.views import ClearingSummary, DayView
 
-TEMPLATES: Final = Path(__file__).parent / "templates"
 VERIFY_COMMAND: Final = "dso audit verify bundle --key operator.vkey"
 WEEKDAYS: Final = (
     "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday",
@@ -97,31 +91,9 @@ def render_page(day: DayView) -> bytes:
         HTML, UTF-8. Its content security policy lets only its own scripts run, by their
         SHA-256, and lets nothing be fetched.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    return render_closed_page(
+        "report.html.j2", folder=TEMPLATES, script="report.js", style="", context=_context(day)
     )
-    environment.filters |= {
-        "fixed": fixed,
-        "significant": numbers.significant,
-        "shortened": shortened,
-        "eur_cents": eur_cents,
-        "eur_exact": eur_exact,
-    }
-    plotly, script = _plotly_script(), (TEMPLATES / "report.js").read_text("utf-8")
-    html = environment.get_template("report.html.j2").render(
-        **_context(day),
-        style=(TEMPLATES / "report.css").read_text("utf-8"),
-        plotly=plotly,
-        script=script,
-        script_hashes=[_csp_hash(plotly), _csp_hash(script)],
-    )
-    return html.encode("utf-8")
 
 
 def headline(day: DayView) -> tuple[Tile, ...]:
@@ -297,10 +269,9 @@ def _context(day: DayView) -> dict[str, object]:
         "limits_known": bool(
             np.isfinite(day.feeder.vm_pu_min).any() and np.isfinite(day.feeder.vm_pu_max).any()
         ),
-        "themes": THEMES,
         "unit_words": _unit,
-        "specifications": _island({figure.name: figure.specification() for figure in figures}),
-        "feeder_data": _island(script_data(day)),
+        "specifications": island({figure.name: figure.specification() for figure in figures}),
+        "feeder_data": island(script_data(day)),
     }
 
 
@@ -330,26 +301,3 @@ def _is_certified(summary: ClearingSummary) -> bool:
 
 def _unit(unit: str) -> str:
     return "%" if unit == "percent" else unit
-
-
-def _island(content: Mapping[str, object]) -> str:
-    """JSON that is safe inside a script element whatever the names in it."""
-    text = json.dumps(
-        content, separators=(",", ":"), sort_keys=True, ensure_ascii=False, allow_nan=False
-    )
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-
-
-def _plotly_script() -> str:
-    """Return Plotly's own browser script, shipped in its Python package."""
-    from importlib.resources import files
-
-    script = files("plotly").joinpath("package_data/plotly.min.js").read_text("utf-8")
-    if "</script" in script:
-        raise RuntimeError("plotly.min.js cannot stand inside a page")
-    return script
-
-
-def _csp_hash(script: str) -> str:
-    digest = hashlib.sha256(script.encode("utf-8")).digest()
-    return f"'sha256-{base64.b64encode(digest).decode()}'"

@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
 
 import numpy as np
 
-from dso.report.views import DayView, Floats
+from data.periods import Periods
+from dso.report.views import Floats
 
 Trace = dict[str, object]
+
+
+class Horizon(Protocol):
+    """What a plot over time needs to know: periods, and the market's clock."""
+
+    @property
+    def periods(self) -> Periods:
+        """The periods."""
+        ...
+
+    @property
+    def timezone(self) -> str:
+        """IANA zone of the market."""
+        ...
+
+    def local_starts(self) -> tuple[datetime, ...]:
+        """Start of each period on the market's clock."""
+        ...
 
 
 def rounded(values: Floats, digits: int) -> list[object]:
@@ -25,7 +46,7 @@ def _without_nan(values: list[object]) -> list[object]:
 
 
 def step_line(
-    day: DayView, values: Floats, name: str, colour: str, unit: str, digits: int
+    day: Horizon, values: Floats, name: str, colour: str, unit: str, digits: int
 ) -> Trace:
     """Draw a step line: the last value is repeated at the day's end so that it has a width."""
     y = rounded(np.append(values, values[-1]), digits + 1)
@@ -60,7 +81,7 @@ def limit_lines(limits: Sequence[tuple[float, str]]) -> dict[str, object]:
     }  # fmt: skip
 
 
-def layout(day: DayView, unit: str) -> dict[str, object]:
+def layout(day: Horizon, unit: str) -> dict[str, object]:
     """Return the frame all plots over the day share."""
     return {
         "xaxis": time_axis(day),
@@ -78,14 +99,17 @@ def layout(day: DayView, unit: str) -> dict[str, object]:
     }
 
 
-def time_axis(day: DayView) -> dict[str, object]:
+def time_axis(day: Horizon) -> dict[str, object]:
     """Place periods by their number, so that days of 92 and 100 quarter-hours stay even."""
     starts = day.local_starts()
-    marks = [k for k, start in enumerate(starts) if start.minute == 0 and start.hour % 3 == 0]
+    every_h = 3 if day.periods.count * day.periods.mtu > timedelta(hours=9) else 1
+    marks = [k for k, start in enumerate(starts) if start.minute == 0 and start.hour % every_h == 0]
+    end = starts[-1] + day.periods.mtu
     return {
         "range": [0, len(day.periods)],
         "tickvals": [*marks, len(day.periods)],
-        "ticktext": [f"{starts[k]:%H:%M}" for k in marks] + ["24:00"],
+        "ticktext": [f"{starts[k]:%H:%M}" for k in marks]
+        + ["24:00" if f"{end:%H:%M}" == "00:00" else f"{end:%H:%M}"],
         "gridcolor": "@grid",
         "zeroline": False,
         "title": {"text": f"local time, {day.timezone}", "standoff": 6, "font": {"size": 12}},
@@ -104,6 +128,6 @@ def axis(unit: str) -> dict[str, object]:
     }
 
 
-def middles(day: DayView) -> list[float]:
+def middles(day: Horizon) -> list[float]:
     """Return the middle of each period, where its bar stands."""
     return [k + 0.5 for k in range(len(day.periods))]

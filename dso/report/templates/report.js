@@ -1,48 +1,16 @@
 "use strict";
 (() => {
-  const root = document.documentElement;
-  const byId = (id) => document.getElementById(id);
-  const read = (id) => JSON.parse(byId(id).textContent);
+  const {
+    byId, centre, colour, drawInTurn, extreme, fixed, followTheme, loadingClass, naming, placeTip,
+    plotInto, read,
+  } = gridclear;
   const figures = read("figure-data");
   const feeder = read("feeder-data");
-  const MINUS = "\u2212";
   const STATES = ["Green", "Yellow", "Orange", "Red"];
   const STATE_WORDS = ["no limit in reach", "the market keeps the limits", "a limit did not hold", "no valid clearing"];
 
-  const fixed = (value, digits, unit) =>
-    value === null || value === undefined
-      ? "n/a"
-      : value.toFixed(digits).replace(/^-(?=0(\.0*)?$)/, "").replace("-", MINUS) + "\u00a0" + unit;
-
-  // ---- theme ------------------------------------------------------------------------------
-  const systemDark = window.matchMedia("(prefers-color-scheme: dark)");
-  const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : systemDark.matches);
-  const token = (name) => getComputedStyle(root).getPropertyValue("--" + name).trim();
-
-  // Colours in the specifications are names of the style sheet, written @name.
-  const themed = (value) => {
-    if (typeof value === "string") return value.startsWith("@") ? token(value.slice(1)) : value;
-    if (Array.isArray(value)) return value.map(themed);
-    if (value && typeof value === "object") {
-      return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, themed(item)]));
-    }
-    return value;
-  };
-
   // ---- plots ------------------------------------------------------------------------------
   const chosen = {};
-  const coarse = window.matchMedia("(pointer: coarse)").matches;
-
-  // One invisible trace carries the period's name into the hover box.
-  const naming = (first) => {
-    const shift = first.meta && first.meta.ends ? 1 : 0;
-    return {
-      type: "scatter", mode: "lines", x: first.x, y: first.y, yaxis: first.yaxis || "y", showlegend: false, name: "",
-      line: { width: 0, color: "rgba(0,0,0,0)" },
-      customdata: first.x.map((x) => feeder.periods[Math.min(Math.max(Math.floor(x) - shift, 0), feeder.periods.length - 1)]),
-      hovertemplate: "<b>%{customdata}</b><extra></extra>",
-    };
-  };
 
   const tracesOf = (name) => {
     const spec = figures[name];
@@ -57,32 +25,13 @@
         text: trace.meta.rows.map((row) => feeder.periods.map((period) => row + " · " + period)),
       }));
     }
-    return [naming(traces[0]), ...traces];
+    return [naming(traces[0], feeder.periods), ...traces];
   };
 
   const draw = (name) => {
     const box = byId("plot-" + name);
     if (!box) return;
-    const layout = themed(figures[name].layout);
-    const narrow = box.clientWidth < 520;
-    const ink = token("ink");
-    Object.assign(layout, {
-      paper_bgcolor: "rgba(0,0,0,0)",
-      plot_bgcolor: "rgba(0,0,0,0)",
-      font: { family: "system-ui, Segoe UI, Roboto, Arial, sans-serif", size: narrow ? 11 : 13, color: token("muted") },
-      hoverlabel: { bgcolor: token("card"), bordercolor: token("edge"), font: { color: ink, size: 13 } },
-      dragmode: coarse ? false : "zoom",
-      autosize: true,
-      height: parseInt(box.style.height, 10),
-    });
-    layout.xaxis.unifiedhovertitle = { text: " " };
-    if (narrow) {
-      layout.margin = { ...layout.margin, l: Math.min(layout.margin.l, 66), r: 16 };
-      if (layout.margin.b < 60) layout.margin.b = 42;
-      layout.xaxis.tickvals = layout.xaxis.tickvals.filter((_, k) => k % 2 === 0);
-      layout.xaxis.ticktext = layout.xaxis.ticktext.filter((_, k) => k % 2 === 0);
-    }
-    return Plotly.react(box, themed(tracesOf(name)), layout, { displayModeBar: false, responsive: true });
+    return plotInto(box, tracesOf(name), figures[name].layout);
   };
 
   // ---- the map ------------------------------------------------------------------------------
@@ -101,36 +50,11 @@
 
   const brokenAt = (scenario, t) => feeder.broken[scenario].filter((item) => item[0] === t);
 
-  const colour = (scale, value) => {
-    if (value === null) return "#8a96a3";
-    const last = scale.stops.length - 1;
-    const place = Math.min(Math.max((value - scale.low) / (scale.high - scale.low), 0), 1) * last;
-    const first = Math.min(Math.floor(place), last - 1);
-    const mix = (k) => {
-      const [a, b] = [scale.stops[first], scale.stops[first + 1]].map((stop) => parseInt(stop.slice(k, k + 2), 16));
-      return Math.round(a + (b - a) * (place - first));
-    };
-    return `rgb(${mix(1)}, ${mix(3)}, ${mix(5)})`;
-  };
-
   const painted = (k) => {
     if (paint.value === "voltage") return feeder.voltage[k][period];
     const price = feeder.price[k][period];
     return paint.value === "price" ? price : price - feeder.importPrice[period];
   };
-
-  const loadingClass = (k) => {
-    if (!feeder.inService[k]) return "open";
-    const value = feeder.loading[k][period];
-    if (value === null) return "unknown";
-    const share = (100 * value) / feeder.loadingMax[k];
-    return share > 100.1 ? "over" : share >= 80 ? "high" : share >= 50 ? "middle" : "low";
-  };
-
-  const centre = (dot) =>
-    dot.tagName === "rect"
-      ? [Number(dot.getAttribute("x")) + 9, Number(dot.getAttribute("y")) + 9]
-      : [Number(dot.getAttribute("cx")), Number(dot.getAttribute("cy"))];
 
   const shape = (name, attributes) => {
     const element = document.createElementNS("http://www.w3.org/2000/svg", name);
@@ -159,13 +83,6 @@
     }
   };
 
-  const extreme = (values, better) => {
-    let best = -1;
-    values.forEach((value, k) => {
-      if (value !== null && (best < 0 || better(value, values[best]))) best = k;
-    });
-    return best;
-  };
   const higher = (a, b) => a > b;
   const lower = (a, b) => a < b;
   const column = (table) => table.map((row) => row[period]);
@@ -231,7 +148,7 @@
       dot.setAttribute("fill", colour(scale, painted(k)));
       dot.classList.toggle("chosen", k === bus);
     });
-    strokes.forEach((stroke, k) => stroke.setAttribute("class", "b " + loadingClass(k)));
+    strokes.forEach((stroke, k) => stroke.setAttribute("class", "b " + loadingClass(feeder.inService[k], feeder.loading[k][period], feeder.loadingMax[k])));
     labelScale(scale);
     byId("when").textContent = feeder.periods[period];
     slider.setAttribute("aria-valuetext", `${feeder.periods[period]}, ${STATES[feeder.states[period]]}`);
@@ -271,11 +188,7 @@
     tip.hidden = !target;
     if (!target) return;
     tip.textContent = describe(target).filter(Boolean).join("\n");
-    const frame = svg.parentElement.getBoundingClientRect();
-    const x = event.clientX - frame.left;
-    const y = event.clientY - frame.top;
-    tip.style.left = Math.max(4, Math.min(x + 14, frame.width - tip.offsetWidth - 4)) + "px";
-    tip.style.top = Math.max(4, Math.min(y + 14, frame.height - tip.offsetHeight - 4)) + "px";
+    placeTip(tip, svg.parentElement.getBoundingClientRect(), event);
   };
 
   // ---- controls -----------------------------------------------------------------------------
@@ -341,30 +254,8 @@
   });
 
   const drawAll = () => Object.keys(figures).forEach(draw);
-  const button = byId("theme");
-  const sayTheme = () => button.setAttribute("aria-pressed", String(isDark()));
-  button.hidden = false;
-  sayTheme();
-  button.addEventListener("click", () => {
-    root.dataset.theme = isDark() ? "light" : "dark";
-    sayTheme();
-    drawAll();
-  });
-  systemDark.addEventListener("change", () => { sayTheme(); drawAll(); });
-  let before;
-  addEventListener("beforeprint", () => { before = root.dataset.theme; root.dataset.theme = "light"; drawAll(); });
-  addEventListener("afterprint", () => {
-    if (before) root.dataset.theme = before; else delete root.dataset.theme;
-    drawAll();
-  });
+  followTheme(drawAll);
 
   show();
-  // One plot per turn, so that the page answers while it draws.
-  const names = Object.keys(figures);
-  const next = () => {
-    const name = names.shift();
-    if (name === undefined) { root.dataset.ready = "true"; return; }
-    Promise.resolve(draw(name)).then(() => setTimeout(next, 0));
-  };
-  next();
+  drawInTurn(Object.keys(figures), draw);
 })();

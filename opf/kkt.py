@@ -68,11 +68,13 @@ def kkt_residuals(
     lin: Linearisation,
     multipliers: Multipliers,
     quantum_mw: float = 0.0,
+    gradient_change: Floats | None = None,
 ) -> Residuals:
     """KKT residuals at the AC point of ``lin``.
 
     With ``quantum_mw`` a schedule on ticks is judged: distances to bounds count beyond that quantum
-    of one award, distances to limits beyond what the ticks of all awards of a period may move them.
+    of one award, distances to limits beyond what the ticks of all awards of a period may move them,
+    reduced costs beyond ``gradient_change`` [EUR per unit, shape (columns,)].
 
     Stationarity is the projected-gradient residual |x - clip(x - r / scale)| of every free column,
     with r its reduced cost; complementarity is min(price / scale, room) of every limit.
@@ -81,6 +83,9 @@ def kkt_residuals(
     reduced = _reduced_costs(problem, lin, multipliers.limit, multipliers.row)
     scale = price_scale(problem, multipliers)
     free = problem.programme.free
+    if gradient_change is not None:
+        beyond = np.maximum(np.abs(reduced) - gradient_change, 0.0)
+        reduced = np.sign(reduced) * beyond
     moved = np.clip(x[free] - reduced[free] / (scale * h), res.lower[free], res.upper[free])
     price_gap = np.abs(reduced[free]) / (scale * h)
     distance = np.abs(moved - x[free])

@@ -10,6 +10,7 @@ from data.records.clearing import Violation
 from data.units import AWARD_TICK_MW
 from opf.awards import quantise
 from opf.kkt import Multipliers, kkt_residuals
+from opf.lagrangian_curvature import gradient_change_by_ticks
 from opf.limits import limit_values
 from opf.linearise import linearise
 from opf.power_flow import solve_state
@@ -35,13 +36,14 @@ def settle_on_ticks(problem: Problem, solution: Solution) -> Solution:
         limit=np.array([pairs[pair] for pair in ordered], dtype=float),
         row=solution.multipliers.row,
     )
+    change = gradient_change_by_ticks(problem, state, lin, multipliers.limit, AWARD_TICK_MW)
     return dataclasses.replace(
         solution,
         x=x,
         state=state,
         linearisation=lin,
         multipliers=multipliers,
-        residuals=kkt_residuals(problem, x, lin, multipliers, AWARD_TICK_MW),
+        residuals=kkt_residuals(problem, x, lin, multipliers, AWARD_TICK_MW, change),
         slack=np.maximum(-lin.rows.room, 0.0),
     )
 

@@ -16,7 +16,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from opf.current_curvature import current_weights
 from opf.kkt import (
     Multipliers,
     Residuals,
@@ -25,13 +24,13 @@ from opf.kkt import (
     reduced_costs,
     row_error,
 )
+from opf.lagrangian_curvature import flow_curvature
 from opf.limits import limit_values
 from opf.linearise import (
     Linearisation,
     choose_limits,
     cost_gradient,
     linearise,
-    node_prices,
     price_field,
 )
 from opf.newton import NewtonPoint, newton_step
@@ -64,22 +63,13 @@ class Solution:
     converged: bool
 
 
-def _curvature(
-    problem: Problem, state: AcState, lin: Linearisation, multipliers: Multipliers
-) -> Floats:
-    """Signed curvature of the Lagrangian in the flows, from the prices at the present point."""
-    dlmp_p, dlmp_q = node_prices(problem, lin, multipliers.limit)
-    losses = problem.programme.tree.weights(dlmp_p, dlmp_q)
-    return losses + current_weights(problem, state, lin, multipliers.limit)
-
-
 def _convex_curvature(
     problem: Problem, state: AcState, lin: Linearisation, multipliers: Multipliers
 ) -> Floats:
-    """The same, kept above a small share of what losses cost at the import price."""
+    """Curvature by flows, kept above a small share of what losses cost at the import price."""
     value = np.maximum(problem.case.import_price_eur_per_mwh, 0.0)
     floor = LEAST_CURVATURE * np.outer(problem.programme.tree.resistance, value)
-    return np.maximum(_curvature(problem, state, lin, multipliers), floor)
+    return np.maximum(flow_curvature(problem, state, lin, multipliers.limit), floor)
 
 
 def _try_step(
@@ -181,7 +171,7 @@ def _polish(
                 x=point.x,
                 reduced=reduced_costs(problem, lin, multipliers),
                 gradient=_step_gradient(problem, lin, multipliers),
-                curvature=_curvature(problem, point.state, lin, multipliers),
+                curvature=flow_curvature(problem, point.state, lin, multipliers.limit),
                 limits=lin.rows,
                 limit_price=multipliers.limit,
                 row_price=multipliers.row,

@@ -113,9 +113,9 @@ def run_all(out: TextIO, *, again: bool, only: str) -> None:
     wanted = [(code, day) for code in grid_codes() for day in DAYS if only in code]
     for number, (code, day) in enumerate(wanted, start=1):
         known = read_rows(RESULTS).get((code, day.isoformat()))
-        if known is not None and known["engine"] == engine_sha256()[:12]:
-            if known["status"] in CLEARED or not again:
-                continue
+        mine = known is not None and known["engine"] == engine_sha256()[:12]
+        if known is not None and mine and (known["status"] in CLEARED or not again):
+            continue
         row = measure_apart(code, day)
         with RESULTS.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(row) + "\n")
@@ -162,9 +162,9 @@ def describe(rows: list[Row]) -> str:
     failed = sum(not answer.startswith("converged") for answer in tried)
     lines = [
         (
-            "`make bench-simbench`: every grid's recorded profiles as forecast, orders of the default "
-            "policy, the grid's own limits, 96 quarter-hours, cold start, one process at low priority "
-            "on a machine that does other work: seconds are upper bounds."
+            "`make bench-simbench`: every grid's recorded profiles as forecast, orders of the "
+            "default policy, the grid's own limits, 96 quarter-hours, cold start, one process at "
+            "low priority on a machine that does other work: seconds are upper bounds."
         ),
         "",
         (

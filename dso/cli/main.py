@@ -23,6 +23,7 @@ EXIT_INTERRUPTED: Final = 130
 COMMANDS: Final[tuple[tuple[str, str, str], ...]] = (
     ("day", "dso.cli.day", "run one delivery day on a feeder, from forecast to ledger and report"),
     ("clear", "dso.cli.clear", "clear one market: a study folder in, awards and prices out"),
+    ("show", "dso.cli.show", "draw one clearing: price map, voltages, loadings, a price explained"),
     ("settle", "dso.cli.settle", "settle one folder: positions, meters and prices in, money out"),
     ("audit", "dso.cli.audit", "check what was published, offline and without trusting anybody"),
 )
@@ -38,6 +39,7 @@ start here:
 
 one step at a time, on plain folders that you may edit:
   dso clear out/day/clearing --out out/again
+  dso show out/day/clearing
   dso settle out/day/settlement --out out/money
 
 exit codes:

@@ -87,7 +87,8 @@ def test_the_report_counts_what_the_replays_found(any_day: FinishedDay) -> None:
     without, done = (replay[name]["periods_violated"] for name in ("without_market", "with_market"))
     page = (any_day.out / "report.html").read_text(encoding="utf-8")
     assert f"{without} → {done}" in page
-    rows = list(csv.DictReader((any_day.out / "dispatch/violations.csv").open()))
+    with (any_day.out / "dispatch/violations.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
     for scenario, figures in replay.items():
         mine = [row for row in rows if row["scenario"] == scenario]
         assert figures["violations"] == len(mine)

@@ -45,6 +45,8 @@ LEAST_CURVATURE: Final = 0.02
 # KKT residual below which Newton steps are tried, and how many at a time.
 POLISH_BELOW: Final = 1e-2
 NEWTON_STEPS_MAX: Final = 40
+# Newton steps without a better point before going back to the best one, and before giving up.
+STALE_STEPS: Final = 5
 # Violation of a resource row that still counts as none [MW or MWh].
 ROW_TOLERANCE: Final = 1e-6
 
@@ -162,7 +164,7 @@ def _polish(
 ) -> Solution:
     """Newton steps; the error may rise while bounds change hands, so the best point is kept."""
     scarcity = problem.case.limits.scarcity_price_eur_per_mwh
-    best, share = point, 1.0
+    best, share, stale, cautious = point, 1.0, 0, False
     for _ in range(NEWTON_STEPS_MAX):
         lin, multipliers = point.linearisation, point.multipliers
         step = newton_step(
@@ -197,11 +199,18 @@ def _polish(
             progress(
                 further.iterations, further.residuals.worst, _worst_violation(problem, further)
             )
-        # half steps while bounds change hands, whole ones while the error falls
-        share = 1.0 if _error(problem, further) < 0.7 * _error(problem, point) else 0.5
+        # half steps while bounds change hands, whole ones while the error falls; and where the
+        # same bounds change hands in a circle, half steps from the best point on
+        falling = _error(problem, further) < 0.7 * _error(problem, point)
         point = further
+        stale += 1
         if _error(problem, point) < _error(problem, best):
-            best = point
+            best, stale = point, 0
+        elif stale >= STALE_STEPS:
+            if cautious:
+                break
+            point, stale, cautious = best, 0, True
+        share = 1.0 if falling and not cautious else 0.5
         if _is_done(problem, point):
             return dataclasses.replace(point, converged=True)
         if point.residuals.worst > 3 * POLISH_BELOW:

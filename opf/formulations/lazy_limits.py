@@ -90,11 +90,16 @@ def optimise_linear(problem: Problem, network: LinearNetwork) -> LinearOptimum:
     res = problem.resources
     cuts = _Cuts()
     found, stopped = _solve(problem, cuts), ""
-    for rounds in range(1, ROUNDS_MAX + 1):
+    rounds = 0
+    while True:
+        rounds += 1
         x = np.clip(found.x[: len(res.cost)], res.lower, res.upper)
         injection = res.injection(x)
         wanted = _violated(problem, network, injection, cuts, found.x[len(res.cost) :])
         if not wanted:
+            break
+        if rounds > ROUNDS_MAX:
+            stopped = f"limits were still being added after {ROUNDS_MAX} rounds"
             break
         _add_cuts(problem, network, cuts, wanted, x)
         try:
@@ -102,8 +107,6 @@ def optimise_linear(problem: Problem, network: LinearNetwork) -> LinearOptimum:
         except SolverStopped as error:
             stopped = f"{error}; limits found later are left out"
             break
-    else:
-        stopped = f"limits were still being added after {ROUNDS_MAX} rounds"
     return _read_optimum(problem, network, cuts, found, rounds, stopped)
 
 

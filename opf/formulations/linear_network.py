@@ -84,7 +84,7 @@ class CopperPlate:
 
     def import_mw(self, injection: Complexes) -> Floats:
         """Return the import, shape (periods,) [MW]."""
-        return -injection.real.sum(axis=0)
+        return np.asarray(-injection.real.sum(axis=0))
 
     def excess(self, injection: Complexes) -> Floats:
         """Return g - g_max of the caps, -inf elsewhere, shape (limits, periods) [MW]."""
@@ -178,9 +178,7 @@ def _path_matrix(tree: RadialTree) -> sparse.csr_matrix:
         paths[node] = [*paths[int(tree.parent[node])], node]
     rows = np.array([b for path in paths for b in path], dtype=np.int64)
     columns = np.repeat(np.arange(len(paths)), [len(path) for path in paths])
-    return sparse.csr_matrix(
-        (np.ones(len(rows)), (rows, columns)), shape=(len(paths), len(paths))
-    )
+    return sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(paths), len(paths)))
 
 
 class LinDistFlow:
@@ -267,8 +265,12 @@ class LinDistFlow:
             node = limits.place[k]
             factor = sign * tree.ratio[node] ** 2 / np.abs(limits.maximum[k])
             on_path = self.paths[:, node].multiply(factor[None, :]).tocsr()
-            dp[:, columns] = (self.paths.T @ on_path.multiply(tree.impedance.real[:, None])).todense()
-            dq[:, columns] = (self.paths.T @ on_path.multiply(tree.impedance.imag[:, None])).todense()
+            dp[:, columns] = (
+                self.paths.T @ on_path.multiply(tree.impedance.real[:, None])
+            ).todense()
+            dq[:, columns] = (
+                self.paths.T @ on_path.multiply(tree.impedance.imag[:, None])
+            ).todense()
         columns = np.flatnonzero((family == CURRENT_FROM) | (family == CURRENT_TO))
         if len(columns):
             k = chosen[columns]

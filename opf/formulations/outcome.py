@@ -99,7 +99,7 @@ def finish(problem: Problem, found: Approximation) -> ClearingResult:
     lin = found.at(x)
     before_ticks = kkt_residuals(problem, found.x, found.at(found.x), found.multipliers)
     residuals = kkt_residuals(problem, x, lin, found.multipliers, AWARD_TICK_MW)
-    state, lost = _solve_ac(problem, x)
+    state, lost = solve_ac(problem, x)
     solution = Solution(
         x=x,
         state=state,
@@ -145,7 +145,7 @@ def finish(problem: Problem, found: Approximation) -> ClearingResult:
     )
 
 
-def _solve_ac(problem: Problem, x: Floats) -> tuple[AcState, list[int]]:
+def solve_ac(problem: Problem, x: Floats) -> tuple[AcState, list[int]]:
     """AC state of a schedule; periods that have none are named and stand at no load."""
     injection = problem.resources.injection(x)
     try:

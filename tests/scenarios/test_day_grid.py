@@ -75,18 +75,18 @@ def grid() -> Grid:
 def scheduled_periods(day: FinishedDay, net: Any) -> Iterator[str]:
     """Set the net to the schedule, period by period: each from the round that bound it."""
     for folder in sorted((day.out / "clearing/intraday").iterdir()):
-        profiles = pd.read_csv(folder / "profiles.csv")
-        awards = pd.read_csv(folder / "awards.csv")
-        asset = {order["id"]: order["asset"] for order in _orders(folder)}
-        for start in profiles.period_start.unique()[:4]:
-            fixed = profiles[profiles.period_start == start]
-            for kind, rows in fixed.groupby("element"):
-                net[kind].loc[rows.id, ["p_mw", "q_mvar"]] = rows[["p_mw", "q_mvar"]].to_numpy()
-            for award in awards[awards.period_start == start].itertuples():
-                kind, index = asset[award.order].split(":")
-                sign = 1.0 if kind == "sgen" else -1.0
-                power = (sign * award.injection_mw, sign * award.injection_mvar)
-                net[kind].loc[int(index), ["p_mw", "q_mvar"]] = power
+        profiles = pd.read_csv(folder / "profiles.csv").set_index("period_start")
+        awards = pd.read_csv(folder / "awards.csv").set_index("period_start")
+        asset = {order["id"]: order["asset"].split(":") for order in _orders(folder)}
+        awards["element"] = [asset[order][0] for order in awards.order]
+        awards["id"] = [int(asset[order][1]) for order in awards.order]
+        sign = np.where(awards.element == "sgen", 1.0, -1.0)  # others withdraw in pandapower
+        awards["p_mw"], awards["q_mvar"] = sign * awards.injection_mw, sign * awards.injection_mvar
+        for start in profiles.index.unique()[:4]:
+            for table in (profiles, awards):
+                for kind, rows in table.loc[start].groupby("element"):
+                    power = rows[["p_mw", "q_mvar"]].to_numpy()
+                    net[kind].loc[rows.id, ["p_mw", "q_mvar"]] = power
             yield start
 
 

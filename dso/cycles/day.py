@@ -85,6 +85,7 @@ def run_day(
         if not (out / ABOUT_FILE).exists():
             write_about(plan)
         desk = Desk(plan=plan, services=services, progress=progress)
+        was_done = desk.is_done("report")
         forecast = run_forecast(desk)
         orders = run_orders(desk, forecast)
         clearing = run_clearing(desk, orders)
@@ -92,8 +93,9 @@ def run_day(
         settlement = run_settlement(desk, dispatch)
         posting = run_posting(desk, settlement)
         run_report(desk, posting)
+    again = ("This day was finished before: its files were checked, nothing was run again.",)
     return DayOutcome(
         report=out / REPORT_FILE,
-        summary_lines=summary_lines(plan),
+        summary_lines=(again if was_done else ()) + summary_lines(plan),
         exit_code=worst_exit_code(clearing_statuses(plan)),
     )

@@ -69,12 +69,7 @@ class Desk:
         InputError
             If the stage was done on other input or a file it left is not as it left it.
         """
-        key = StageKey(
-            market=self.plan.rules.id,
-            feeder=self.plan.feeder.id,
-            kind=kind,
-            first_period=start or self.plan.periods.start,
-        )
+        key = self._key(kind, start)
         wanted = sha256_hex(canonical_json({"plan": self.plan.sha256(), **inputs}))
         try:
             begun = self.services.store.begin_stage(key, input_sha256=wanted)
@@ -96,6 +91,18 @@ class Desk:
             if batch is not None:
                 enqueue_batch(connection, batch)
         return done
+
+    def is_done(self, kind: str) -> bool:
+        """Tell whether a stage was finished by an earlier run."""
+        return self.services.store.stage_done(self._key(kind)) is not None
+
+    def _key(self, kind: str, start: datetime | None = None) -> StageKey:
+        return StageKey(
+            market=self.plan.rules.id,
+            feeder=self.plan.feeder.id,
+            kind=kind,
+            first_period=start or self.plan.periods.start,
+        )
 
     def _refuse_changed(self, key: StageKey) -> None:
         """Refuse to build on files that are not those of the stage."""

@@ -26,9 +26,12 @@ def test_a_killed_day_ends_like_an_unbroken_one(killed: FinishedDay, summer: Fin
     assert last == [line for line in summer.stdout.splitlines() if line.startswith("Ledger:")]
 
 
-def test_a_finished_day_is_not_run_again(days: DeliveryDays, killed: FinishedDay) -> None:
+def test_a_finished_day_is_not_run_again(
+    days: DeliveryDays, killed: FinishedDay, capsys: pytest.CaptureFixture[str]
+) -> None:
     before, attempts = killed.files(), _attempts(killed)
     assert main(_words(days, killed.out)) == 0
+    assert "nothing was run again" in capsys.readouterr().out
     assert killed.files() == before
     assert _attempts(killed) == attempts
 

@@ -81,29 +81,32 @@ def probe_gradients(
 ) -> float:
     """Largest relative error of import and limit gradients at three buses drawn from the hash.
 
-    Each bus gets +-1 kW in all periods by two extra power flows.
+    Each bus gets +-1 kW, then +-1 kvar, in all periods by two extra power flows each.
     """
     nodes = problem.grid.node_count
     if nodes < 2:
         return 0.0
     draws = [int(input_sha256[k : k + 8], 16) for k in (0, 8, 16)]
     priced = np.flatnonzero(limit_price > 0)
+    at = (lin.chosen[priced], lin.period[priced])
     worst = 0.0
-    for draw in draws:
-        node = 1 + draw % (nodes - 1)
-        moved = []
-        for sign in (1.0, -1.0):
-            injection = state.injection.copy()
-            injection[node] += sign * PROBE_MW
-            moved.append(solve_state(problem.solver, injection, state))
-        slope = (moved[0].exchange.real - moved[1].exchange.real) / (2 * PROBE_MW)
-        worst = max(worst, float(np.abs(slope - lin.import_p[node]).max()))
-        if len(priced):
-            values = [limit_values(problem.limits, s) for s in moved]
-            at = (lin.chosen[priced], lin.period[priced])
-            slope = (values[0][at] - values[1][at]) / (2 * PROBE_MW)
-            error = np.abs(slope - lin.limit_p[node, priced]) / lin.scale[priced]
-            worst = max(worst, float(error.max()))
+    for node in [1 + draw % (nodes - 1) for draw in draws]:
+        for unit, import_slope, limit_slope in (
+            (1.0, lin.import_p, lin.limit_p),
+            (1j, lin.import_q, lin.limit_q),
+        ):
+            moved = []
+            for sign in (1.0, -1.0):
+                injection = state.injection.copy()
+                injection[node] += sign * PROBE_MW * unit
+                moved.append(solve_state(problem.solver, injection, state))
+            slope = (moved[0].exchange.real - moved[1].exchange.real) / (2 * PROBE_MW)
+            worst = max(worst, float(np.abs(slope - import_slope[node]).max()))
+            if len(priced):
+                values = [limit_values(problem.limits, s) for s in moved]
+                slope = (values[0][at] - values[1][at]) / (2 * PROBE_MW)
+                error = np.abs(slope - limit_slope[node, priced]) / lin.scale[priced]
+                worst = max(worst, float(error.max()))
     return worst
 
 

@@ -189,6 +189,8 @@ def certify(
             ("loading violation in the replay [percent]", loading, LOADING_MAX_PERCENT),
         ]
     failed = [f"{name} {value:.3g} > {most:g}" for name, value, most in checks if not value <= most]
+    if solution.stopped and failed:
+        failed.append(f"this is an incumbent: {solution.stopped}")
     if failed:
         return Verdict(certificate=certificate, status="uncertified", message="; ".join(failed))
     if slack:

@@ -19,7 +19,7 @@ from opf.one_direction import ROUNDS_MAX, close_wrong_directions
 from opf.power_flow import PowerFlowDiverged
 from opf.prices import price_buses
 from opf.problem import Problem, cost_eur, prepare_problem
-from opf.quadratic import StepInfeasible
+from opf.quadratic import StepInfeasible, StepStopped
 from opf.settled import list_slack, settle_on_ticks
 from opf.successive import Solution, optimise
 from opf.warm_start import start_from
@@ -33,6 +33,7 @@ def clear_case(
     *,
     start: ClearingResult | None = None,
     progress: Progress | None = None,
+    out_of_time: Callable[[], bool] | None = None,
 ) -> ClearingResult:
     """Clear a case: awards the grid can carry, a price at every bus, and a certificate.
 
@@ -45,6 +46,8 @@ def clear_case(
         not what is optimal.
     progress : callable, optional
         Called with (iteration, KKT residual, worst violation in units of its tolerance).
+    out_of_time : callable, optional
+        Asked after every iteration; True ends the solve with the incumbent, reported as such.
 
     Returns
     -------
@@ -64,32 +67,37 @@ def clear_case(
     problem = prepare_problem(case)
     input_sha256 = case_sha256(case)
     try:
-        problem, solution = _optimise_one_way(problem, start, progress)
+        problem, solution = _optimise_one_way(problem, start, progress, out_of_time)
     except StepInfeasible:
         refuse_if_any(contradicting_orders(problem))
         raise
     except PowerFlowDiverged as error:
         return infeasible_result(problem, _say_diverged(problem, error), input_sha256)
+    except StepStopped as error:
+        return infeasible_result(problem, f"no schedule was found: {error}", input_sha256)
     return _conclude(problem, solution, input_sha256)
 
 
 def _optimise_one_way(
-    problem: Problem, start: ClearingResult | None, progress: Progress | None
+    problem: Problem,
+    start: ClearingResult | None,
+    progress: Progress | None,
+    out_of_time: Callable[[], bool] | None,
 ) -> tuple[Problem, Solution]:
     """Optimise; where a storage both charges and discharges, close one direction and go on."""
     begin = None if start is None else start_from(problem, start)
     try:
-        solution = optimise(problem, begin, progress)
+        solution = optimise(problem, begin, progress, out_of_time)
     except PowerFlowDiverged:
         # without any award the grid may collapse where generation on site would have held it
-        solution = optimise(problem, _everything(problem), progress)
+        solution = optimise(problem, _everything(problem), progress, out_of_time)
     for _ in range(ROUNDS_MAX):
         narrowed = close_wrong_directions(problem, solution.x)
         if narrowed is None:
             break
         problem = narrowed
         again = np.clip(solution.x, problem.resources.lower, problem.resources.upper)
-        solution = optimise(problem, again, progress)
+        solution = optimise(problem, again, progress, out_of_time)
     return problem, solution
 
 

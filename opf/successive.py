@@ -36,7 +36,7 @@ from opf.linearise import (
 from opf.newton import NewtonPoint, newton_step
 from opf.power_flow import AcState, PowerFlowDiverged, solve_state
 from opf.problem import Problem, merit_eur, violation_tolerance
-from opf.quadratic import Step
+from opf.quadratic import Step, StepStopped
 
 Floats = NDArray[np.float64]
 
@@ -53,7 +53,7 @@ ROW_TOLERANCE: Final = 1e-6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Solution:
-    """Where the optimisation ended."""
+    """Where the optimisation ended; ``stopped`` says what ended it early, if anything did."""
 
     x: Floats
     state: AcState
@@ -63,6 +63,7 @@ class Solution:
     slack: Floats
     iterations: int
     converged: bool
+    stopped: str = ""
 
 
 def _convex_curvature(
@@ -232,6 +233,7 @@ def optimise(
     problem: Problem,
     x_start: Floats | None = None,
     progress: Callable[[int, float, float], None] | None = None,
+    out_of_time: Callable[[], bool] | None = None,
 ) -> Solution:
     """Run the successive optimisation.
 
@@ -243,16 +245,20 @@ def optimise(
         Where to start; every column at its lower bound otherwise.
     progress : callable, optional
         Called with (iteration, KKT residual, worst violation in units of its tolerance).
+    out_of_time : callable, optional
+        Asked after every iteration; True ends the optimisation with the incumbent.
 
     Returns
     -------
     Solution
-        ``converged`` is False when the iteration limit came first.
+        ``converged`` is False when a limit came first; then it is the incumbent.
 
     Raises
     ------
     StepInfeasible
         When the orders' own constraints cannot be met.
+    StepStopped
+        When the solver gave not even a first step.
     PowerFlowDiverged
         When the starting schedule has no AC solution.
     """
@@ -263,16 +269,22 @@ def optimise(
     lin = linearise(problem, state, choose_limits(problem, state, set()))
     multipliers = Multipliers(limit=np.zeros(len(lin.chosen)), row=np.zeros(res.rows.shape[0]))
     radius, iteration, near = np.inf, 0, False
+    point: Solution | None = None
     while True:
-        step = problem.programme.solve(
-            x,
-            _step_gradient(problem, lin, multipliers),
-            _convex_curvature(problem, state, lin, multipliers),
-            lin.rows,
-            scarcity,
-            radius,
-            gap=1e-12 if near else 1e-8,
-        )
+        try:
+            step = problem.programme.solve(
+                x,
+                _step_gradient(problem, lin, multipliers),
+                _convex_curvature(problem, state, lin, multipliers),
+                lin.rows,
+                scarcity,
+                radius,
+                gap=1e-12 if near else 1e-8,
+            )
+        except StepStopped as error:
+            if point is None:
+                raise
+            return dataclasses.replace(point, stopped=str(error))
         x_new, state, share = _try_step(problem, x, state, step, free_run=iteration == 0)
         travelled = float(np.abs(step.x - x).max(initial=0.0))
         if share == 0.0:
@@ -287,8 +299,10 @@ def optimise(
             progress(iteration, point.residuals.worst, _worst_violation(problem, point))
         if _is_done(problem, point):
             return dataclasses.replace(point, converged=True)
+        if out_of_time is not None and out_of_time():
+            return dataclasses.replace(point, stopped="the time limit came")
         if iteration >= tol.iterations_max or (radius < 1e-9 and share == 0.0):
-            return point
+            return dataclasses.replace(point, stopped=f"no better point after {iteration} steps")
         near = point.residuals.worst < POLISH_BELOW
         if near:
             point = _polish(problem, point, progress)

@@ -159,6 +159,72 @@ def test_a_load_no_grid_can_carry_gives_a_result_that_says_so() -> None:
     assert not result.awards[0].injection_mw.any()
 
 
+def test_an_incumbent_is_reported_as_such() -> None:
+    network = library_network("case33bw", slack_vm_pu=1.0)
+    pv = generation("pv", 17, 3.0, 0.0)
+    result = clear_case(make_case(network, [pv], vm_pu_max=1.05), out_of_time=lambda: True)
+    assert result.status == "uncertified"
+    assert "incumbent: the time limit came" in result.message
+    assert result.certificate.iterations == 1
+
+
+def test_relabelling_buses_moves_no_price() -> None:
+    network = library_network("case33bw", slack_vm_pu=1.0)
+    order = np.random.default_rng(7).permutation(33)
+    new_name = {int(old): int(100 + k) for k, old in enumerate(order)}
+
+    def renamed(buses: np.ndarray) -> np.ndarray:
+        return np.array([new_name[int(bus)] for bus in buses])
+
+    b, lines = network.buses, network.lines
+    shuffled = dataclasses.replace(
+        network,
+        slack_bus=new_name[network.slack_bus],
+        buses=dataclasses.replace(
+            b,
+            index=renamed(b.index)[order],
+            name=tuple(b.name[k] for k in order),
+            vn_kv=b.vn_kv[order],
+        ),
+        lines=dataclasses.replace(
+            lines, from_bus=renamed(lines.to_bus), to_bus=renamed(lines.from_bus)
+        ),
+        loads=dataclasses.replace(network.loads, bus=renamed(network.loads.bus)),
+    )
+    pv = generation("pv", 17, 3.0, 0.0)
+    moved = dataclasses.replace(pv, buses=((new_name[17], 1.0),))
+    first = clear_case(make_case(network, [pv], vm_pu_max=1.05))
+    again = clear_case(make_case(shuffled, [moved], vm_pu_max=1.05))
+    price = dict(zip(b.index.tolist(), first.prices.dlmp_p_eur_per_mwh[:, 0], strict=True))
+    for bus, value in zip(
+        shuffled.buses.index.tolist(), again.prices.dlmp_p_eur_per_mwh[:, 0], strict=True
+    ):
+        old = next(o for o, n in new_name.items() if n == bus)
+        assert value == pytest.approx(price[old], abs=1e-6)
+
+
+def test_an_empty_bus_between_two_binding_lines_has_one_stated_price() -> None:
+    net = pp.create_empty_network()
+    buses = [pp.create_bus(net, vn_kv=20.0) for _ in range(3)]
+    pp.create_ext_grid(net, buses[0], vm_pu=1.0)
+    for first, second in ((0, 1), (1, 2)):
+        pp.create_line_from_parameters(
+            net, buses[first], buses[second], length_km=1.0, r_ohm_per_km=0.2,
+            x_ohm_per_km=0.1, c_nf_per_km=0.0, max_i_ka=0.05,
+        )  # fmt: skip
+    network = network_from_pandapower(net, "two equal lines in series")
+    plant = generation("g", 2, 5.0, 5.0)
+    case = make_case(network, [plant], price=50.0, line_loading_percent_max=100.0)
+    result = clear_case(case)
+    again = clear_case(case)
+    assert result.status == "certified"
+    assert np.array_equal(result.prices.dlmp_p_eur_per_mwh, again.prices.dlmp_p_eur_per_mwh)
+    substation, middle, end = result.prices.dlmp_p_eur_per_mwh[:, 0]
+    assert end == pytest.approx(5.0, abs=1e-3)
+    # any price between the ends is optimal; the analytic centre lies strictly inside
+    assert end + 5 < middle < substation - 5
+
+
 def test_no_orders_and_one_bus() -> None:
     net = pp.create_empty_network()
     bus = pp.create_bus(net, vn_kv=20.0)

@@ -169,7 +169,8 @@ def describe(rows: list[Row]) -> str:
         "",
         (
             f"- Taken {datetime.now(UTC):%Y-%m-%d}, engine source "
-            f"{', '.join(f'`{name}`' for name in engines)} (SHA-256 over `opf/`)."
+            f"{', '.join(f'`{name}`' for name in engines)} (SHA-256 over what `opf.clearing` "
+            "imports in `opf`)."
         ),
         f"- {describe_machine()}.",
         f"- {len(rows)} of 60 clearings run: {counts}.",

@@ -196,7 +196,7 @@ def _voltage_limits(view: ShowView, known: np.ndarray) -> tuple[dict[str, object
     ):  # fmt: skip
         stated = limit[inside]
         if inside.size and np.all(stated == stated[0]):
-            lines.append((float(stated[0]), f"{name} {stated[0]:.3g} pu"))
+            lines.append((float(stated[0]), f"{name} {stated[0]:.4g} pu"))
         elif inside.size:
             ticks.append(
                 {

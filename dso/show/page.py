@@ -87,6 +87,7 @@ def _span(view: ShowView) -> str:
 def _tiles(view: ShowView) -> tuple[Tile, ...]:
     """Return the headline figures: is it sound, what did it cost, what moved prices."""
     status = _text(view, "status")
+    held = "every limit holds" if status == "certified" else "see what speaks against it above"
     gap, short = _number(view, "gap"), len(view.shortages)
     moved = {int(period) for element in view.elements for period in element.periods}
     bound = f"gap to the bound {significant(gap)}" if gap is not None else "no bound"
@@ -95,7 +96,7 @@ def _tiles(view: ShowView) -> tuple[Tile, ...]:
             label="Status",
             value=STATUS_WORDS.get(status, status),
             unit="",
-            note=f"{short} limits and periods with slack" if short else "every limit holds",
+            note=f"{short} limits and periods with slack" if short else held,
             tone=TONES.get(status, "bad"),
         ),
         Tile(

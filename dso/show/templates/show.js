@@ -19,8 +19,8 @@
   const partsNow = () =>
     feeder.elements.flatMap((element) => {
       const at = element.periods.indexOf(period);
-      return at < 0 ? [] : [{ ...element, now: element.part[at] }];
-    });
+      return at < 0 ? [] : [{ ...element, now: element.part[at], most: Math.max(...element.part[at].map(Math.abs)) }];
+    }).sort((a, b) => b.most - a.most);
 
   // ---- plots: the specification gives their looks, the data of this period goes in here ----------
   const pathPlot = () => {

@@ -1,13 +1,15 @@
-"""The network of a study by reference: SimBench code, pandapower library name or a JSON file."""
+"""The network of a study by reference: SimBench code, library name, or a JSON or .m file."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
 from data.errors import InputError, Problem
+from data.readers.matpower import load_matpower, packaged_case
 from data.readers.simbench import load_simbench
 from data.records.network import Network
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 SIMBENCH: Final = "simbench:"
 PANDAPOWER: Final = "pandapower:"
+MATPOWER: Final = "matpower:"
+MATPOWER_SUFFIX: Final = ".m"
 # pandapower's JSON names the classes to build; a study from elsewhere may name nothing but tables.
 ALLOWED_PACKAGES: Final = frozenset({"pandapower", "pandas", "numpy", "networkx", "geopandas"})
 ALLOWED_BUILTINS: Final = frozenset({"tuple", "set", "frozenset", "complex"})
@@ -23,7 +27,7 @@ ALLOWED_BUILTINS: Final = frozenset({"tuple", "set", "frozenset", "complex"})
 
 def is_library_reference(reference: str) -> bool:
     """Tell whether a reference names a library network rather than a file."""
-    return reference.startswith((SIMBENCH, PANDAPOWER))
+    return reference.startswith((SIMBENCH, PANDAPOWER, MATPOWER))
 
 
 def load_network(reference: str, folder: Path) -> Network:
@@ -32,8 +36,9 @@ def load_network(reference: str, folder: Path) -> Network:
     Parameters
     ----------
     reference : str
-        ``simbench:CODE``, ``pandapower:NAME`` (a function of ``pandapower.networks``) or the name
-        of a pandapower JSON file in ``folder``.
+        ``simbench:CODE``, ``pandapower:NAME`` (a function of ``pandapower.networks``),
+        ``matpower:CASE`` (of the installed ``matpower`` package), or the name of a pandapower JSON
+        or MATPOWER ``.m`` file in ``folder``.
     folder : Path
         The study folder.
 
@@ -49,10 +54,15 @@ def load_network(reference: str, folder: Path) -> Network:
     """
     if reference.startswith(SIMBENCH):
         return load_simbench(reference.removeprefix(SIMBENCH)).network
+    if reference.startswith(MATPOWER):
+        return load_matpower(packaged_case(reference.removeprefix(MATPOWER)))
     from data.readers.pandapower_net import network_from_pandapower
 
     if reference.startswith(PANDAPOWER):
         net = _library_net(reference)
+    elif reference.endswith(MATPOWER_SUFFIX):
+        network = load_matpower(_own_file(reference, folder))
+        return dataclasses.replace(network, name=reference)
     else:
         net = _file_net(reference, folder)
     return network_from_pandapower(net, reference)
@@ -80,11 +90,15 @@ def _library_net(reference: str) -> PandapowerNet:
     return cast("PandapowerNet", net)
 
 
-def _file_net(reference: str, folder: Path) -> PandapowerNet:
-    path = folder / reference
+def _own_file(reference: str, folder: Path) -> Path:
     if Path(reference).name != reference:
         problem = f"network {reference!r} is not a file of the study folder"
         raise InputError([Problem(where="study.toml", what=problem, remedy="copy it there")])
+    return folder / reference
+
+
+def _file_net(reference: str, folder: Path) -> PandapowerNet:
+    path = _own_file(reference, folder)
     try:
         text = path.read_text(encoding="utf-8")
         foreign = sorted(set(_foreign_classes(json.loads(text))))

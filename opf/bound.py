@@ -21,8 +21,7 @@ def soc_bound_eur(case: ClearingCase) -> float | None:
     Returns
     -------
     float or None
-        Bound [EUR]; None where the solver does not reach its tolerance or the relaxation is
-        unbounded.
+        Bound [EUR]; None where the solver does not reach its tolerance.
 
     Raises
     ------

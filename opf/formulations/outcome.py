@@ -21,7 +21,7 @@ from data.records.order import StorageOrder
 from data.study import case_sha256
 from data.units import AWARD_TICK_MW
 from opf.awards import quantise
-from opf.certificate import BALANCE_MAX_MW, Verdict, certify, replay_state
+from opf.certificate import Verdict, certify, replay_state
 from opf.describe import describe_grid, make_awards
 from opf.kkt import Multipliers, Residuals, kkt_residuals
 from opf.linearise import Linearisation
@@ -184,9 +184,6 @@ def _judge(
         over = 0.0 if most is None else float((value - most).max())
         if over > CAP_MAX_MW and verdict.status != "certified_with_slack":
             failed.append(f"{name} cap exceeded by {over:.3g} MW in AC")
-    gap = float(np.abs(replay.import_mw - imported).max())
-    if gap > max(BALANCE_MAX_MW, 1e-6 * float(np.abs(imported).max())):
-        failed.append(f"import differs from the replay by {gap:.3g} MW")
     return Verdict(
         certificate=_signed(verdict.certificate, found),
         status="uncertified" if failed else verdict.status,

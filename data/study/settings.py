@@ -28,7 +28,7 @@ class StudySettings:
     Parameters
     ----------
     network : str
-        ``simbench:CODE``, ``pandapower:NAME`` or a file of the folder.
+        ``simbench:CODE``, ``pandapower:NAME``, ``matpower:CASE`` or a file of the folder.
     profile_day : date or None
         Local day of the SimBench year whose profiles apply.
     import_price_eur_per_mwh : float or None

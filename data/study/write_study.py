@@ -144,8 +144,8 @@ def write_study(case: ClearingCase, folder: Path, network_ref: str) -> None:
     folder : Path
         Made when absent; files of a study in it are replaced.
     network_ref : str
-        ``simbench:CODE``, ``pandapower:NAME``, or the path of a pandapower JSON file, which is
-        copied under its own name.
+        ``simbench:CODE``, ``pandapower:NAME``, ``matpower:CASE``, or the path of a pandapower JSON
+        or MATPOWER ``.m`` file, which is copied under its own name.
 
     Raises
     ------

@@ -8,11 +8,12 @@ from importlib.metadata import version
 import numpy as np
 from numpy.typing import NDArray
 
-from data.errors import UnsupportedComponent, refuse_if_any
+from data.errors import refuse_if_any
 from data.records.clearing import ClearingCase, ClearingResult
 from data.study import case_sha256
 from opf.certificate import certify, lower_bound_eur, replay_state
 from opf.describe import describe_grid, make_awards
+from opf.formulations.by_name import clear_approximation
 from opf.infeasible import carried_share, contradicting_orders, infeasible_result
 from opf.kkt import reduced_costs
 from opf.one_direction import ROUNDS_MAX, close_wrong_directions
@@ -40,7 +41,8 @@ def clear_case(
     Parameters
     ----------
     case : ClearingCase
-        Everything the solve needs.
+        Everything the solve needs. Formulations other than ``ac`` go to `opf.formulations`, which
+        take none of the options below.
     start : ClearingResult, optional
         An earlier result whose periods overlap: where to start. It changes the time a solve takes,
         not what is optimal.
@@ -63,7 +65,7 @@ def clear_case(
         Buses that are not connected to the substation; orders that contradict themselves.
     """
     if case.formulation != "ac":
-        raise UnsupportedComponent(f"formulation {case.formulation!r}: use 'ac'")
+        return clear_approximation(case)
     problem = prepare_problem(case)
     input_sha256 = case_sha256(case)
     try:

@@ -9,11 +9,17 @@ import numpy as np
 
 from dso.report.figures import Figure, short_names
 from dso.report.plot_parts import Trace, axis, layout, limit_lines, rounded, step_line
-from dso.report.views import Floats
+from dso.report.views import FeederView, Floats
 from dso.show.views import Selection, ShowView
 
 ELEMENT_COLOURS: Final = ("@series2", "@series3", "@series4", "@broken")
 PATTERNS: Final = ("", "/", "x", ".")
+REST_STYLE: Final[dict[str, object]] = {
+    "color": "@muted",
+    "line": {"width": 0},
+    "pattern": {"shape": "-", "bgcolor": "@muted", "fgcolor": "@card", "size": 7, "solidity": 0.2},
+}
+LIMITS_SHOWN: Final = 6
 BRANCHES_SHOWN: Final = 6
 LINE_COLOURS: Final = ("@series1", "@series2", "@series3", "@series4", "@ink", "@series5")
 
@@ -28,29 +34,57 @@ def all_figures(view: ShowView, selection: Selection) -> tuple[Figure, ...]:
     )
 
 
+def shown_names(feeder: FeederView) -> tuple[str, ...]:
+    """Return bus names without what most begin with, unless only a number would be left."""
+    return tuple(
+        full if short.isdigit() else short
+        for short, full in zip(short_names(feeder), feeder.bus_name, strict=True)
+    )
+
+
 def bar_style(rank: int) -> dict[str, object]:
     """Return how the bars of a limit look: colours first, then the same ones with a pattern."""
-    marker: dict[str, object] = {
-        "color": ELEMENT_COLOURS[rank % len(ELEMENT_COLOURS)],
-        "line": {"width": 0},
-    }
-    pattern = PATTERNS[(rank // len(ELEMENT_COLOURS)) % len(PATTERNS)]
-    return marker | {"pattern": {"shape": pattern, "solidity": 0.45, "fgcolor": "@card"}}
+    colour = ELEMENT_COLOURS[rank % len(ELEMENT_COLOURS)]
+    marker: dict[str, object] = {"color": colour, "line": {"width": 0}}
+    shape = PATTERNS[(rank // len(ELEMENT_COLOURS)) % len(PATTERNS)]
+    if shape:
+        marker["pattern"] = {
+            "shape": shape, "bgcolor": colour, "fgcolor": "@card", "size": 7, "solidity": 0.3,
+        }  # fmt: skip
+    return marker
+
+
+def bars_at(view: ShowView, selection: Selection) -> list[tuple[str, Floats, int]]:
+    """Return name, part at every bus, and rank of each limit shown; rank -1 is the rest together.
+
+    Shown are those with the largest parts at the chosen bus in the chosen period.
+    """
+    found = []
+    for rank, element in enumerate(view.elements):
+        at = np.flatnonzero(element.periods == selection.period)
+        if at.size:
+            found.append((element.name, element.p_eur_per_mwh[int(at[0])], rank))
+    found.sort(key=lambda item: (-abs(float(item[1][selection.bus])), item[2]))
+    shown, rest = found[:LIMITS_SHOWN], found[LIMITS_SHOWN:]
+    if rest:
+        together = np.sum([part for _, part, _ in rest], axis=0)
+        shown.append((f"{len(rest)} other limits", together, -1))
+    return shown
 
 
 def path_parts(view: ShowView, selection: Selection) -> Figure:
     """Stack the price parts at each bus from the substation to the chosen bus [EUR/MWh]."""
     path = list(view.reach.path(selection.bus))
-    names = short_names(view.feeder)
+    names = shown_names(view.feeder)
     period = selection.period
     bars = [
         _bar("Energy", view.energy[path, period], {"color": "@series5", "line": {"width": 0}}),
         _bar("Loss", view.loss[path, period], {"color": "@series1", "line": {"width": 0}}),
     ]
-    for rank, element in enumerate(view.elements):
-        at = np.flatnonzero(element.periods == period)
-        if at.size:
-            bars.append(_bar(element.name, element.p_eur_per_mwh[at[0]][path], bar_style(rank)))
+    bars += [
+        _bar(name, part[path], bar_style(rank) if rank >= 0 else REST_STYLE)
+        for name, part, rank in bars_at(view, selection)
+    ]
     price: Trace = {
         "type": "scatter", "mode": "lines+markers", "name": "Price",
         "x": list(range(len(path))), "y": rounded(view.price[path, period], 4),
@@ -64,8 +98,8 @@ def path_parts(view: ShowView, selection: Selection) -> Figure:
         label="Stacked price parts at each bus from the substation to the chosen bus.",
         reading="One bar per bus, from the substation on the left to the chosen bus on the right. "
         "Energy is the price at the substation, loss what one more MWh loses on its way, every "
-        "other colour one limit that is reached. Parts below zero take from the price; the "
-        "diamonds are the price itself, the sum of the bar.",
+        "other colour one limit that is reached, the largest ones at the chosen "
+        "bus. Parts below zero take from the price; the diamonds are the price itself, the sum of the bar.",
         source="prices.csv, price_parts.csv",
         height_px=420,
         traces=[*bars, price],

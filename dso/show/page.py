@@ -8,13 +8,12 @@ from typing import Final
 import numpy as np
 
 from dso.report.feeder_map import LOADING_CLASSES, draw_feeder, scales_of
-from dso.report.figures import short_names
 from dso.report.numbers import fixed, significant
 from dso.report.page import CERTIFICATE_WORDS, STATUS_WORDS, Tile, Tone
 from dso.report.page_parts import island, render_closed_page
 from dso.report.plot_parts import rounded
 from dso.report.states import feeder_order
-from dso.show.figures import all_figures, bar_style
+from dso.show.figures import LIMITS_SHOWN, REST_STYLE, all_figures, bar_style, shown_names
 from dso.show.views import ElementPart, Selection, ShowView
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -57,7 +56,7 @@ def _context(view: ShowView, selection: Selection) -> dict[str, object]:
         "loading_classes": LOADING_CLASSES,
         "figures": {figure.name: figure for figure in figures},
         "path_rows": path_rows(view, selection),
-        "bus_name": short_names(view.feeder)[selection.bus],
+        "bus_name": shown_names(view.feeder)[selection.bus],
         "elements": view.elements[:ELEMENTS_SHOWN],
         "largest": [_largest(element) for element in view.elements[:ELEMENTS_SHOWN]],
         "elements_count": len(view.elements),
@@ -124,7 +123,7 @@ def _tiles(view: ShowView) -> tuple[Tile, ...]:
 
 def path_rows(view: ShowView, selection: Selection) -> list[tuple[str, str, list[str]]]:
     """Return name, distance and parts of each bus on the way, as the table under the plot has."""
-    names = short_names(view.feeder)
+    names = shown_names(view.feeder)
     period = selection.period
     now = [
         element.p_eur_per_mwh[int(np.flatnonzero(element.periods == period)[0])]
@@ -178,7 +177,7 @@ def script_data(view: ShowView, selection: Selection) -> dict[str, object]:
         "periods": [view.local_label(k) for k in range(len(view.periods))],
         "open": selection.period,
         "bus": selection.bus,
-        "buses": list(short_names(feeder)),
+        "buses": list(shown_names(feeder)),
         "busOrder": feeder_order(feeder).tolist(),
         "branches": list(feeder.branch_name),
         "inService": feeder.branch_in_service.tolist(),
@@ -201,6 +200,8 @@ def script_data(view: ShowView, selection: Selection) -> dict[str, object]:
             }
             for rank, element in enumerate(view.elements)
         ],
+        "limitsShown": LIMITS_SHOWN,
+        "restMarker": REST_STYLE,
         "short": [
             [short.period, short.element_kind == "bus",
              position.get(short.element) if short.element_kind == "bus"

@@ -22,6 +22,15 @@
       return at < 0 ? [] : [{ ...element, now: element.part[at], most: Math.max(...element.part[at].map(Math.abs)) }];
     }).sort((a, b) => b.most - a.most);
 
+  // The limits with the largest parts at the chosen bus; the others together.
+  const barsNow = () => {
+    const found = partsNow().sort((a, b) => Math.abs(b.now[bus]) - Math.abs(a.now[bus]));
+    const rest = found.slice(feeder.limitsShown);
+    if (!rest.length) return found;
+    const now = feeder.buses.map((_, k) => rest.reduce((sum, element) => sum + element.now[k], 0));
+    return [...found.slice(0, feeder.limitsShown), { name: `${rest.length} other limits`, now, marker: feeder.restMarker }];
+  };
+
   // ---- plots: the specification gives their looks, the data of this period goes in here ----------
   const pathPlot = () => {
     const way = pathTo(bus);
@@ -33,7 +42,7 @@
     const traces = [
       bar("Energy", column(feeder.energy), spec.data[0].marker),
       bar("Loss", column(feeder.loss), spec.data[1].marker),
-      ...partsNow().map((element) => bar(element.name, element.now, element.marker)),
+      ...barsNow().map((element) => bar(element.name, element.now, element.marker)),
       { ...price, x, y: way.map((k) => feeder.price[k][period]) },
     ];
     const every = Math.ceil(way.length / Math.max(4, byId("plot-path").clientWidth / 34));
@@ -168,12 +177,16 @@
       if (kind) element.className = kind;
       return element;
     };
+    const lacking = new Map(short.map(([, , , name, mw]) => [name, mw]));
     const parts = now.map((element) => {
       const most = extreme(element.now.map(Math.abs), (a, b) => a > b);
-      return item(`${element.name}: up to ${fixed(element.now[most], 2, "EUR/MWh")} at ${feeder.buses[most]}`);
+      const lack = lacking.has(element.name) ? `could not hold, ${fixed(lacking.get(element.name), 4, "MW")} short; ` : "";
+      lacking.delete(element.name);
+      return item(`${element.name}: ${lack}up to ${fixed(element.now[most], 2, "EUR/MWh")} at ${feeder.buses[most]}`, lack && "short");
     });
-    const lacks = short.map(([, , , name, mw]) => item(`${name} could not hold: ${fixed(mw, 4, "MW")} short`, "short"));
-    byId("binds").replaceChildren(...(parts.length + lacks.length ? [...lacks, ...parts] : [item("none: prices differ by losses only")]));
+    const others = [...lacking].map(([name, mw]) => item(`${name}: could not hold, ${fixed(mw, 4, "MW")} short`, "short"));
+    const all = [...parts, ...others];
+    byId("binds").replaceChildren(...(all.length ? all : [item("none: prices differ by losses only")]));
   };
 
   const fact = (name, text) => { document.querySelector(`[data-fact="${name}"]`).textContent = text; };

@@ -44,6 +44,19 @@ def test_the_limit_that_binds_has_a_bar_of_its_own_and_only_then(view: ShowView)
     assert 0 < element.periods.size < len(view.periods)
 
 
+def test_many_limits_are_shown_largest_first_and_the_rest_together(scarce: Path) -> None:
+    view = read_view(scarce, scarce)
+    chosen = select(view, period="0", bus="17")
+    *bars, price = path_parts(view, chosen).traces
+    names = [str(bar["name"]) for bar in bars]
+    assert names[:2] == ["Energy", "Loss"]
+    assert names[-1] == "6 other limits"
+    assert len(names) == 9
+    parts = [abs(heights(bar)[-1]) for bar in bars[2:-1]]
+    assert parts == sorted(parts, reverse=True)
+    np.testing.assert_allclose(sum(heights(bar) for bar in bars), heights(price), atol=1e-3)
+
+
 def test_the_profile_stands_at_distances_and_voltages_with_the_limits(view: ShowView) -> None:
     figure = voltage_profile(view, select(view, period="1", bus="17"))
     dots = figure.traces[2]

@@ -75,18 +75,12 @@ def newton_step(
     res, h = programme.resources, programme.mtu_h
     free = programme.free
     scale = price_scale * h
-    x, target = point.x[free], point.x[free] - point.reduced[free] / scale
-    lower, upper = res.lower[free], res.upper[free]
-    # a column may leave its bound or go to it, but not jump across to the other one
-    at_lower = (target <= lower) & (x - lower <= NEAR_BOUND)
-    at_upper = (target >= upper) & (upper - x <= NEAR_BOUND)
-    held = at_lower | at_upper
-    jump = np.where(at_lower, lower - x, np.where(at_upper, upper - x, 0.0))
-    moving = np.flatnonzero(~held)
+    x, lower, upper = point.x[free], res.lower[free], res.upper[free]
+    moving, jump = _split_columns(x, point.reduced[free] / scale, lower, upper)
     rows_at, rows_right = _active_rows(programme, point, scale, free[moving])
     rows = res.rows[rows_at]
     room, price = point.limits.room, point.limit_price
-    short = np.maximum(-room, 0.0) + (scarcity_price - price) / price_scale <= np.maximum(-room, 0)
+    short = price >= scarcity_price
     active = np.flatnonzero((price / price_scale - room > 0) & ~short)
     fixed_price = np.where(short, scarcity_price, 0.0)
 
@@ -126,13 +120,8 @@ def newton_step(
             room[active] - by_column[active] @ jump - DUAL_PROXIMAL * price[active],
         ]
     )
-    try:
-        found = linalg.splu(
-            sparse.bmat(blocks, format="csc"), permc_spec="COLAMD", diag_pivot_thresh=0.1
-        ).solve(right)
-    except RuntimeError:
-        return None
-    if not np.isfinite(found).all():
+    found = _solve(blocks, right)
+    if found is None:
         return None
     change = jump.copy()
     change[moving] = found[:n_move]
@@ -145,6 +134,27 @@ def newton_step(
     new_price = fixed_price.copy()
     new_price[active] = np.clip(found[at + len(rows_at) :], 0.0, scarcity_price)
     return NewtonStep(x=new_x, limit_price=new_price, row_price=new_rows)
+
+
+def _split_columns(x: Floats, pull: Floats, lower: Floats, upper: Floats) -> tuple[Ints, Floats]:
+    """Columns that move, and for the others the way to the bound that holds them.
+
+    A column may leave its bound or go to it, but not jump across to the other one.
+    """
+    at_lower = (x - pull <= lower) & (x - lower <= NEAR_BOUND)
+    at_upper = (x - pull >= upper) & (upper - x <= NEAR_BOUND)
+    jump = np.where(at_lower, lower - x, np.where(at_upper, upper - x, 0.0))
+    return np.flatnonzero(~(at_lower | at_upper)), jump
+
+
+def _solve(blocks: list[list[sparse.spmatrix | None]], right: Floats) -> Floats | None:
+    """Solve the block system; None when it is singular."""
+    matrix = sparse.bmat(blocks, format="csc")
+    try:
+        found = linalg.splu(matrix, permc_spec="COLAMD", diag_pivot_thresh=0.1).solve(right)
+    except RuntimeError:
+        return None
+    return np.asarray(found) if np.isfinite(found).all() else None
 
 
 def _active_rows(

@@ -98,8 +98,8 @@ def path_parts(view: ShowView, selection: Selection) -> Figure:
         label="Stacked price parts at each bus from the substation to the chosen bus.",
         reading="One bar per bus, from the substation on the left to the chosen bus on the right. "
         "Energy is the price at the substation, loss what one more MWh loses on its way, every "
-        "other colour one limit that is reached, the largest ones at the chosen "
-        "bus. Parts below zero take from the price; the diamonds are the price itself, the sum of the bar.",
+        "other colour one limit that is reached, the largest ones at the chosen bus. Parts below "
+        "zero take from the price; the diamonds are the price itself, the sum of the bar.",
         source="prices.csv, price_parts.csv",
         height_px=420,
         traces=[*bars, price],

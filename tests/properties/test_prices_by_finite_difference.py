@@ -53,9 +53,11 @@ def certificate_faults(result: ClearingResult) -> list[str]:
     """Status, KKT residuals below 1e-6, and parts that sum to the price to the micro-EUR."""
     faults = [] if result.status == "certified" else [f"{result.status}: {result.message}"]
     certificate = result.certificate
-    for name in ("stationarity", "complementarity", "dual_sign"):
-        if not getattr(certificate, name) < 1e-6:
-            faults.append(f"{name} is {getattr(certificate, name):.2g}")
+    faults += [
+        f"{name} is {getattr(certificate, name):.2g}"
+        for name in ("stationarity", "complementarity", "dual_sign")
+        if not getattr(certificate, name) < 1e-6
+    ]
     prices = result.prices
 
     def whole(values: Any) -> Any:
@@ -85,7 +87,8 @@ def examine(feeder: RandomFeeder, *, buses: int = 5, all_periods: bool = True) -
     faults = certificate_faults(result)
     solver = IndependentOptimum(feeder.net, feeder.case)
     base = solver.solve(decisions_of(feeder.case, result))
-    if not base.cost_eur == pytest.approx(result.objective_eur, rel=2e-6, abs=2e-4):
+    # awards on ticks may break a limit by 1e-6 pu, which is worth up to some 100 EUR/pu
+    if base.cost_eur != pytest.approx(result.objective_eur, rel=2e-6, abs=5e-4):
         faults.append(f"cost {result.objective_eur} instead of {base.cost_eur}")
     rng = np.random.default_rng(feeder.seed)
     drawn = [int(bus) for bus in rng.choice(len(feeder.net.bus), buses, replace=False)]
@@ -101,6 +104,15 @@ def examine(feeder: RandomFeeder, *, buses: int = 5, all_periods: bool = True) -
 @pytest.mark.parametrize("seed", QUICK)
 def test_price_is_the_marginal_cost_of_another_code_path(seed: int) -> None:
     assert examine(random_feeder(seed), all_periods=False).faults == []
+
+
+@pytest.mark.parametrize("seed", [9, 19, 26])
+def test_reactive_power_below_a_binding_branch_comes_to_rest(seed: int) -> None:
+    # without the second derivative of the current these ended after 40 iterations, uncertified
+    result = clear_case(random_feeder(seed).case)
+    assert any(part.element_kind in ("line", "trafo") for part in result.prices.parts)
+    assert result.status == "certified"
+    assert result.certificate.iterations <= 15
 
 
 @pytest.mark.slow
@@ -180,7 +192,7 @@ def test_wrong_sign_in_a_priced_gradient_is_found(
         return lin
 
     monkeypatch.setattr(opf.settled, "linearise", planted)
-    faults = examine(random_feeder(42), all_periods=True).faults
+    faults = examine(random_feeder(42), buses=2, all_periods=False).faults
     assert any(fault.startswith("price") for fault in faults)
 
 
@@ -206,4 +218,4 @@ def test_wrong_sign_in_the_optimisation_is_found(
     monkeypatch.setattr(opf.linearise, name, planted)
     feeder = random_feeder(seed)
     assert clear_case(feeder.case).status == "uncertified"
-    assert examine(feeder).faults
+    assert examine(feeder, buses=2, all_periods=False).faults

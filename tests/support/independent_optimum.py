@@ -467,7 +467,8 @@ class PriceComparison:
     def agrees(self, tolerance: float) -> bool:
         """Equal to the central difference, or between the one-sided slopes at a kink."""
         low, high = sorted((self.slope_below, self.slope_above))
-        return self.error <= tolerance or low <= self.price <= high
+        slack = tolerance * max(1.0, abs(self.price))
+        return self.error <= tolerance or low - slack <= self.price <= high + slack
 
 
 def compare_prices(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 NOT_HASHED = {"timings.json", ".lock", "store.sqlite", "store.sqlite-wal", "store.sqlite-shm"}
-WAIT_S_MAX = 900
+WAIT_S_MAX = 1800
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

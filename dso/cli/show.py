@@ -25,7 +25,8 @@ network; left out, the bus whose price differs most from the upstream price.
 exit codes:
   0  written
   1  the file could not be written
-  2  bad input: no output of dso clear, another study than its own, no such period or bus"""
+  2  bad input: no output of dso clear, an infeasible one, another study than its own, no such
+     period or bus"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

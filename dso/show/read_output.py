@@ -38,7 +38,8 @@ def read_view(folder: Path, study: Path) -> ShowView:
     Raises
     ------
     InputError
-        With all problems: missing or damaged files, an output of another study.
+        With all problems: missing or damaged files, an output of another study, an infeasible
+        clearing.
     """
     _refuse_missing(folder, study)
     summary = _read_summary(folder)
@@ -48,6 +49,13 @@ def read_view(folder: Path, study: Path) -> ShowView:
             where=str(folder / SUMMARY_FILE),
             what=f"was not made from the study in {study}: input_sha256 differs",
             remedy="clear the study again with dso clear, or name its own with --study",
+        )
+        raise InputError([problem])
+    if summary.get("status") == "infeasible":
+        problem = Problem(
+            where=str(folder),
+            what="holds an infeasible clearing: there are no prices and voltages to draw",
+            remedy=str(summary.get("message", "")),
         )
         raise InputError([problem])
     feeder = view_feeder(case.network, case.limits)

@@ -5,11 +5,16 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from data.errors import InputError
+from data.results import write_result
+from data.study import read_study, write_study
 from dso.cli.main import main
 from dso.show import build_show
+from opf.clearing import clear_case
+from tests.support.cases import library_network, make_case
 from tests.support.page_reader import PageReader
 
 
@@ -89,6 +94,18 @@ def test_an_output_of_another_study_is_refused(
     folder = edited("study.toml", lambda text: text.replace("0.9", "0.8"))
     with pytest.raises(InputError, match="input_sha256 differs"):
         build_show(folder)
+
+
+def test_an_infeasible_clearing_is_refused_with_its_reason(tmp_path: Path) -> None:
+    case = make_case(library_network("case33bw"), [], load_scale=np.array([20.0]))
+    write_study(case, tmp_path, "pandapower:case33bw")
+    case = read_study(tmp_path)
+    result = clear_case(case)
+    assert result.status == "infeasible"
+    write_result(result, case, tmp_path)
+    with pytest.raises(InputError, match="infeasible clearing") as raised:
+        build_show(tmp_path)
+    assert [problem.remedy for problem in raised.value.problems] == [result.message]
 
 
 def test_rows_the_study_does_not_have_are_named(

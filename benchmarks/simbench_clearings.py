@@ -185,7 +185,7 @@ def describe(rows: list[Row]) -> str:
         f"- {describe_machine()}.",
         f"- {len(rows)} of 60 clearings run: {counts}.",
         (
-            f"- pandapower `runopp` on the single noon period of the same cases: {failed} of "
+            f"- pandapower `runopp` on the single noon period of the same cases, storages idle: {failed} of "
             f"{len(tried)} failed."
         ),
         (

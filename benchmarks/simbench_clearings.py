@@ -185,8 +185,8 @@ def describe(rows: list[Row]) -> str:
         f"- {describe_machine()}.",
         f"- {len(rows)} of 60 clearings run: {counts}.",
         (
-            f"- pandapower `runopp` on the single noon period of the same cases, storages idle: {failed} of "
-            f"{len(tried)} failed."
+            f"- pandapower `runopp` on the single noon period of the same cases, storages idle: "
+            f"{failed} of {len(tried)} failed."
         ),
         (
             "- KKT is relative to the largest price; worst violations [pu, percentage points] are "

@@ -1,8 +1,8 @@
 """Clear 1-MV-rural--2-sw on a sunny and a winter day with every way we have to state the problem.
 
 Printed and put into docs/benchmarks.md: time cold and warm and where it goes, objective, worst
-violation in the independent replay, and how far prices are from what re-solving the optimum with a
-little more or less load says. Run by `make bench-clearing`.
+violation in the independent replay, and how far prices are from what re-solving the AC optimum with
+a little more or less load says: one truth for all of them. Run by `make bench-clearing`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks.document import replace_section
 from benchmarks.machine import describe_machine, engine_sha256
 from benchmarks.simbench_cases import DAYS, simbench_case
-from data.records.clearing import ClearingCase, ClearingResult
+from data.records.clearing import ClearingCase, ClearingResult, Formulation
 
 GRID: Final = "1-MV-rural--2-sw"
 SECTION: Final = "Clearing 1-MV-rural--2-sw"
@@ -41,8 +41,26 @@ def clear_ac(case: ClearingCase, start: ClearingResult | None) -> ClearingResult
     return clear_case(case, start=start)
 
 
+def clear_named(formulation: Formulation) -> Clear:
+    """Return the function that clears a case in another formulation, always cold."""
+
+    def clear(case: ClearingCase, start: ClearingResult | None) -> ClearingResult:
+        del start
+        from opf.clearing import clear_case
+
+        return clear_case(dataclasses.replace(case, formulation=formulation))
+
+    return clear
+
+
 # Every way to clear a case, by name: (function, whether it can start from an earlier result).
-ENGINES: Final[dict[str, tuple[Clear, bool]]] = {"ac": (clear_ac, True)}
+ENGINES: Final[dict[str, tuple[Clear, bool]]] = {
+    "ac": (clear_ac, True),
+    "copper_plate": (clear_named("copper_plate"), False),
+    "lindistflow": (clear_named("lindistflow"), False),
+    "branch_flow_soc": (clear_named("branch_flow_soc"), False),
+}
+PYOMO: Final = "pyomo, linear at the ac optimum"
 
 
 @dataclass(slots=True)
@@ -55,11 +73,31 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PriceTruth:
+    """One-sided slopes of the re-solved AC optimum by the load at some buses [EUR/MWh]."""
+
+    bus_rows: tuple[int, ...]
+    period: int
+    slopes: tuple[tuple[float, float], ...]
+    largest: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PriceError:
     """Largest error of the probed prices, and at how many of them the optimum has a kink."""
 
     relative: float
     kinks: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """What Pyomo found: its own row, for it has neither replay nor prices."""
+
+    day: date
+    seconds: float
+    objective_eur: float
+    distance_eur: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,14 +148,37 @@ def timed_parts() -> Iterator[Split]:
             setattr(owner, name, function)
 
 
-def measure(engine: str, day: date, runs: int) -> Iterator[Measurement]:
+def measure(engine: str, day: date, runs: int, truth: PriceTruth) -> Iterator[Measurement]:
     """Clear cold and, where the engine can, from its own result; the last run gives the split."""
-    clear, starts_warm = ENGINES[engine]
+    _, starts_warm = ENGINES[engine]
     case = simbench_case(GRID, day)
     cold = _repeat(engine, day, "cold", case, None, runs)
-    yield dataclasses.replace(cold, price_error=price_error(case, cold.result, clear))
+    yield dataclasses.replace(cold, price_error=price_error(truth, cold.result))
     if starts_warm:
         yield _repeat(engine, day, "warm", case, cold.result, runs)
+
+
+def state_in_pyomo(day: date) -> Statement:
+    """Build and solve the second statement at the AC optimum."""
+    from opf.linear_point import linear_point
+    from opf.problem import cost_eur, prepare_problem
+    from opf.pyomo_statement import solve_at_point
+    from opf.successive import optimise
+
+    case = simbench_case(GRID, day)
+    problem = prepare_problem(case)
+    solution = optimise(problem)
+    point = linear_point(problem, solution)
+    begin = time.perf_counter()
+    stated = solve_at_point(case, point)
+    seconds = time.perf_counter() - begin
+    cost = cost_eur(problem, solution.x, solution.state)
+    return Statement(
+        day=day,
+        seconds=seconds,
+        objective_eur=stated.objective_eur,
+        distance_eur=stated.objective_eur + stated.penalty_eur - cost,
+    )
 
 
 def _repeat(
@@ -144,34 +205,49 @@ def _repeat(
     )
 
 
-def price_error(case: ClearingCase, result: ClearingResult, clear: Clear) -> PriceError:
-    """Compare published prices with re-solved optima, relative to the largest price.
-
-    Where limits move prices most, one load at a time is moved by +-10 kW and the day cleared
-    anew: the price is compared with the central difference, or, where the two one-sided slopes
-    differ by more than `KINK` (the optimum has a kink), with the interval between them.
-    """
+def find_truth(day: date) -> PriceTruth:
+    """Re-solve the AC optimum with one load at a time moved by +-10 kW, where limits bite most."""
+    case = simbench_case(GRID, day)
+    result = clear_ac(case, None)
     prices = result.prices
     moved = np.abs(prices.congestion_eur_per_mwh + prices.voltage_eur_per_mwh).max(axis=0)
     period = int(np.argmax(moved))
-    largest = float(np.abs(prices.dlmp_p_eur_per_mwh).max())
-    worst, kinks = 0.0, 0
+    rows, found = [], []
     for row in _probed_loads(case, prices.dlmp_p_eur_per_mwh[:, period]):
         slopes = []
         for sign in (-1.0, 1.0):
             load = case.load_p_mw.copy()
             load[period, row] += sign * STEP_MW
-            other = clear(dataclasses.replace(case, load_p_mw=load), result)
+            other = clear_ac(dataclasses.replace(case, load_p_mw=load), result)
             change = other.objective_eur - result.objective_eur
             slopes.append(sign * change / (STEP_MW * case.periods.mtu_h))
-        bus = case.network.buses.index.tolist().index(int(case.network.loads.bus[row]))
-        price = float(prices.dlmp_p_eur_per_mwh[bus, period])
-        if max(slopes) - min(slopes) > KINK * largest:
+        rows.append(case.network.buses.index.tolist().index(int(case.network.loads.bus[row])))
+        found.append((min(slopes), max(slopes)))
+    return PriceTruth(
+        bus_rows=tuple(rows),
+        period=period,
+        slopes=tuple(found),
+        largest=float(np.abs(prices.dlmp_p_eur_per_mwh).max()),
+    )
+
+
+def price_error(truth: PriceTruth, result: ClearingResult) -> PriceError | None:
+    """Compare published prices with the re-solved AC optimum, relative to its largest price.
+
+    A price is compared with the central difference, or, where the two one-sided slopes differ by
+    more than `KINK` (the optimum has a kink), with the interval between them.
+    """
+    worst, kinks = 0.0, 0
+    for row, (low, high) in zip(truth.bus_rows, truth.slopes, strict=True):
+        price = float(result.prices.dlmp_p_eur_per_mwh[row, truth.period])
+        if not np.isfinite(price):
+            return None
+        if high - low > KINK * truth.largest:
             kinks += 1
-            error = max(min(slopes) - price, price - max(slopes), 0.0)
+            error = max(low - price, price - high, 0.0)
         else:
-            error = abs(0.5 * sum(slopes) - price)
-        worst = max(worst, error / largest)
+            error = abs(0.5 * (low + high) - price)
+        worst = max(worst, error / truth.largest)
     return PriceError(relative=worst, kinks=kinks)
 
 
@@ -189,7 +265,7 @@ def _probed_loads(case: ClearingCase, price: np.ndarray) -> list[int]:
     return [free[int(place)] for place in places]
 
 
-def describe(found: Sequence[Measurement], runs: int) -> str:
+def describe(found: Sequence[Measurement], stated: Sequence[Statement], runs: int) -> str:
     """Return the section of docs/benchmarks.md."""
     head = (
         "| engine | day | start | status | s (median, spread) | power flow + adjoints / programme "
@@ -225,7 +301,28 @@ def describe(found: Sequence[Measurement], runs: int) -> str:
             f"| {one.result.objective_eur:,.4f} | {certificate.worst_voltage_violation_pu:.1e} pu, "
             f"{certificate.worst_loading_violation_percent:.1e} % | {error} |"
         )
+    lines += [
+        f"| {PYOMO} | {one.day} | cold | optimal | {one.seconds:.2f} | building and solving "
+        f"|  | {one.objective_eur:,.4f} | {one.distance_eur:+.1e} EUR from the ac cost |  |"
+        for one in stated
+    ]
+    lines += _bounds(found)
     return "\n".join(lines)
+
+
+def _bounds(found: Sequence[Measurement]) -> list[str]:
+    """Gap of each day's AC optimum to the dual bound of the cone relaxation."""
+    cones = {one.day: one.result for one in found if one.engine == "branch_flow_soc"}
+    lines = [""]
+    for one in found:
+        cone = cones.get(one.day)
+        if one.engine == "ac" and one.start == "cold" and cone and cone.bound_eur is not None:
+            cost = one.result.objective_eur
+            lines.append(
+                f"- {one.day}: dual bound of the cone relaxation {cone.bound_eur:,.4f} EUR, gap of "
+                f"`ac` to it {(cost - cone.bound_eur) / abs(cost):.1e}."
+            )
+    return lines
 
 
 def main() -> int:
@@ -237,16 +334,18 @@ def main() -> int:
     parser.add_argument("--engine", choices=sorted(ENGINES), action="append", help="only this one")
     arguments = parser.parse_args()
     found: list[Measurement] = []
+    truths = {day: find_truth(day) for day in DAYS}
     for engine in arguments.engine or ENGINES:
         for day in DAYS:
-            for one in measure(engine, day, arguments.runs):
+            for one in measure(engine, day, arguments.runs, truths[day]):
                 found.append(one)
                 sys.stdout.write(
                     f"{one.engine} {one.day} {one.start}: {one.result.status}, "
                     f"{statistics.median(one.seconds):.2f} s\n"
                 )
                 sys.stdout.flush()
-    text = describe(found, arguments.runs)
+    stated = [] if arguments.engine else [state_in_pyomo(day) for day in DAYS]
+    text = describe(found, stated, arguments.runs)
     sys.stdout.write(text + "\n")
     replace_section(SECTION, text)
     return 0

@@ -1,9 +1,9 @@
 """Wherever the solve starts (nothing, the linear grid's schedule, full export) it ends alike.
 
-On the sunny day the problem is not convex: under the binding overvoltage it pays by a hundredth of a
-cent to bunch the evening's discharge into one of two quarter-hours of equal wholesale price, either of
-them. There the two optima differ by 8e-5 EUR in 39,359 and their prices in those quarter-hours by up to
-0.2 % (docs/decisions.md, 23).
+On the sunny day the problem is not convex: under the binding overvoltage it pays by a hundredth
+of a cent to bunch the evening's discharge into one of two quarter-hours of equal wholesale price,
+either of them. There the two optima differ by 8e-5 EUR in 39,359 and their prices in those
+quarter-hours by up to 0.2 % (docs/decisions.md, 23).
 """
 
 from __future__ import annotations

@@ -29,17 +29,6 @@ def two_buses(load_mw: float = 1.0) -> Network:
     return network_from_pandapower(net, "two buses")
 
 
-def test_two_buses_in_closed_form() -> None:
-    load, r = 1.0, 2.0 / 400.0
-    v = (1 + np.sqrt(1 - 4 * r * load)) / 2
-    result = clear_case(make_case(two_buses(load), [], price=50.0))
-    assert result.grid.vm_pu[1, 0] == pytest.approx(v, abs=1e-12)
-    slope = 1 / (2 * v - 1)  # d(import)/d(load) of P = load + r (load / v)^2
-    assert result.prices.dlmp_p_eur_per_mwh[1, 0] == pytest.approx(50 * slope, abs=2e-6)
-    assert result.prices.energy_eur_per_mwh[1, 0] == pytest.approx(50.0, abs=2e-6)
-    assert result.status == "certified"
-
-
 @pytest.mark.parametrize("mtu_minutes", [5, 15, 60])
 def test_the_price_does_not_depend_on_the_length_of_the_period(mtu_minutes: int) -> None:
     network = library_network("case33bw", slack_vm_pu=1.0)

@@ -46,7 +46,7 @@ def test_a_forbidden_line_is_found_with_its_number(
 
 def test_ordinary_text_is_not_found(check: ModuleType, tmp_path: Path) -> None:
     path = tmp_path / "notes.md"
-    path.write_text("~/.cache, https://example.org/a/page, ${HOME}/work/x, out/root/a\n")
+    path.write_text("~/.cache, https://example.org/a/page, ${HOME}/jobs/x, out/root/a\n")
     assert check.findings(path) == []
 
 

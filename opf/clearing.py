@@ -70,9 +70,9 @@ def clear_case(
     input_sha256 = case_sha256(case)
     try:
         problem, solution = _optimise_one_way(problem, start, progress, out_of_time)
-    except StepInfeasible:
+    except StepInfeasible as error:
         refuse_if_any(contradicting_orders(problem))
-        raise
+        return infeasible_result(problem, f"no schedule was found: {error}", input_sha256)
     except PowerFlowDiverged as error:
         return infeasible_result(problem, _say_diverged(problem, error), input_sha256)
     except StepStopped as error:

@@ -36,7 +36,7 @@ from opf.linearise import (
 from opf.newton import NewtonPoint, newton_step
 from opf.power_flow import AcState, PowerFlowDiverged, solve_state
 from opf.problem import Problem, merit_eur, violation_tolerance
-from opf.quadratic import Step, StepStopped
+from opf.quadratic import Step, StepInfeasible, StepStopped
 
 Floats = NDArray[np.float64]
 
@@ -281,7 +281,8 @@ def optimise(
                 radius,
                 gap=1e-12 if near else 1e-8,
             )
-        except StepStopped as error:
+        except (StepInfeasible, StepStopped) as error:
+            # feasible once, feasible still: only the numbers of a set without interior break down
             if point is None:
                 raise
             return dataclasses.replace(point, stopped=str(error))

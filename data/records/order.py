@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
@@ -138,22 +138,53 @@ class BilateralOrder(Order):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IntegerOrder(Order):
-    """A curtail or block order, kept as its validated fields (cleared by the integer engine)."""
+class CurtailOrder(Order):
+    """Sells a reduction that is switched on and off.
 
-    kind: Literal["curtail", "block"]
-    fields: dict[str, object] = field(default_factory=dict)
+    While on, the reduction lies between ``p_mw_min_on`` and ``p_mw_max`` [MW]. A run of on periods
+    lasts ``duration_periods_min`` to ``duration_periods_max`` (None: no upper limit) and is
+    followed by at least ``cooldown_periods`` off periods; there are at most ``activations_max``
+    runs. After a run ``rebound_share`` of the energy it reduced is drawn again, equally over the
+    ``rebound_periods`` that follow, which lie inside the horizon. An ``asset`` stays among the
+    fixed loads, because the award is the reduction against it; no more can be reduced than it
+    draws.
+    """
+
+    p_mw_max: Floats
+    p_mw_min_on: Floats
+    price_eur_per_mwh: Floats
+    duration_periods_min: int = 1
+    duration_periods_max: int | None = None
+    cooldown_periods: int = 0
+    activations_max: int | None = None
+    rebound_share: float = 0.0
+    rebound_periods: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockOrder(Order):
+    """One ratio for a whole profile: 0, or between ``acceptance_min`` and 1.
+
+    ``profile_mw`` is injection (all >= 0) or withdrawal (all <= 0) [MW]. The ratio is at most that
+    of the ``parent`` block; the ratios of one ``exclusive_group`` sum to at most 1.
+    """
+
+    profile_mw: Floats
+    price_eur_per_mwh: Floats
+    acceptance_min: float = 1.0
+    parent: str | None = None
+    exclusive_group: str | None = None
 
 
 def kind_of(order: Order) -> OrderKind:
     """Return the market's name of an order's kind."""
-    if isinstance(order, IntegerOrder):
-        return order.kind
     names: dict[type[Order], OrderKind] = {
         GenerationOrder: "generation",
         DemandOrder: "demand",
         StorageOrder: "storage",
         ShiftOrder: "shift",
+        CurtailOrder: "curtail",
+        BlockOrder: "block",
         BilateralOrder: "bilateral",
     }
     return names[type(order)]

@@ -15,16 +15,16 @@ from data.errors import Problem
 from data.records.order import (
     ORDER_KINDS,
     BilateralOrder,
+    BlockOrder,
+    CurtailOrder,
     DemandOrder,
     GenerationOrder,
-    IntegerOrder,
     Order,
     OrderKind,
     PriceStep,
     ReactiveRange,
     ShiftOrder,
     StorageOrder,
-    kind_of,
 )
 from data.study.order_fields import Floats, OrderContext, OrderReader
 
@@ -199,17 +199,6 @@ def _bilateral(reader: OrderReader, common: _Common) -> Order | None:
     )
 
 
-def _integer(kind: OrderKind, values: dict[str, object], common: _Common) -> Order | None:
-    """Keep what is stated; None marks a required field that was wrong."""
-    if kind not in ("curtail", "block"):
-        raise ValueError(kind)
-    return IntegerOrder(
-        kind="curtail" if kind == "curtail" else "block",
-        fields={name: value for name, value in values.items() if value is not None},
-        **common,
-    )
-
-
 def _curtail(reader: OrderReader, common: _Common) -> Order | None:
     p_mw_max = reader.series("p_mw_max", minimum=0, required=True)
     on = reader.series("p_mw_min_on", minimum=0)
@@ -228,39 +217,39 @@ def _curtail(reader: OrderReader, common: _Common) -> Order | None:
         reader.report("duration_periods_min is above duration_periods_max")
     if share and rebound is None:
         reader.report("rebound_share needs rebound_periods", "state over how many periods")
-    values: dict[str, object] = {
-        "p_mw_max": p_mw_max,
-        "p_mw_min_on": on,
-        "price_eur_per_mwh": price,
-        "duration_periods_min": shortest,
-        "duration_periods_max": longest,
-        "cooldown_periods": cooldown,
-        "activations_max": activations,
-        "rebound_share": share,
-        "rebound_periods": rebound,
-    }
-    return _integer("curtail", values, common)
+    return CurtailOrder(
+        p_mw_max=p_mw_max,
+        p_mw_min_on=on,
+        price_eur_per_mwh=price,
+        duration_periods_min=shortest or 1,
+        duration_periods_max=longest,
+        cooldown_periods=cooldown or 0,
+        activations_max=activations,
+        rebound_share=share or 0.0,
+        rebound_periods=rebound,
+        **common,
+    )
 
 
 def _block(reader: OrderReader, common: _Common) -> Order | None:
     profile = reader.series("profile_mw", required=True)
     price = reader.series("price_eur_per_mwh", required=True)
-    acceptance = reader.number("acceptance_min", default=1.0, minimum=1e-9, maximum=1)
+    acceptance = reader.number("acceptance_min", default=1.0, minimum=0, maximum=1)
     parent, group = reader.text("parent", "") or None, reader.text("exclusive_group", "") or None
     if parent and group:
         reader.report("states parent and exclusive_group", "a group member has no parent")
-    if profile is None or price is None:
+    if profile is None or price is None or acceptance is None:
         return None
     if np.any(profile > 0) and np.any(profile < 0):
         reader.report("profile_mw mixes signs", "all injection (>= 0) or all withdrawal (<= 0)")
-    values: dict[str, object] = {
-        "profile_mw": profile,
-        "price_eur_per_mwh": price,
-        "acceptance_min": acceptance,
-        "parent": parent,
-        "exclusive_group": group,
-    }
-    return _integer("block", values, common)
+    return BlockOrder(
+        profile_mw=profile,
+        price_eur_per_mwh=price,
+        acceptance_min=acceptance,
+        parent=parent,
+        exclusive_group=group,
+        **common,
+    )
 
 
 _READ: Final[dict[OrderKind, Callable[[OrderReader, _Common], Order | None]]] = {
@@ -326,11 +315,7 @@ def order_from_plain(
 
 def _check_parents(orders: list[Order], problems: list[Problem]) -> None:
     """Report parents that are no blocks and circles of parents."""
-    blocks = {
-        order.id: order.fields.get("parent")
-        for order in orders
-        if isinstance(order, IntegerOrder) and kind_of(order) == "block"
-    }
+    blocks = {order.id: order.parent for order in orders if isinstance(order, BlockOrder)}
     for child, parent in blocks.items():
         if parent is not None and parent not in blocks:
             problems.append(

@@ -12,9 +12,10 @@ from data.canonical import canonical_json, to_plain
 from data.csv_table import round_significant
 from data.records.order import (
     BilateralOrder,
+    BlockOrder,
+    CurtailOrder,
     DemandOrder,
     GenerationOrder,
-    IntegerOrder,
     Order,
     PriceStep,
     ShiftOrder,
@@ -114,10 +115,25 @@ def order_to_plain(order: Order) -> dict[str, object]:
                 "p_mw": _series(order.p_mw),
                 "price_eur_per_mwh": _series(order.price_eur_per_mwh),
             }
-        case IntegerOrder():
+        case CurtailOrder():
             own = {
-                name: _series(value) if isinstance(value, np.ndarray) else value
-                for name, value in order.fields.items()
+                "p_mw_max": _series(order.p_mw_max),
+                "p_mw_min_on": _series(order.p_mw_min_on),
+                "price_eur_per_mwh": _series(order.price_eur_per_mwh),
+                "duration_periods_min": order.duration_periods_min,
+                "duration_periods_max": order.duration_periods_max,
+                "cooldown_periods": order.cooldown_periods,
+                "activations_max": order.activations_max,
+                "rebound_share": order.rebound_share,
+                "rebound_periods": order.rebound_periods,
+            }
+        case BlockOrder():
+            own = {
+                "profile_mw": _series(order.profile_mw),
+                "price_eur_per_mwh": _series(order.price_eur_per_mwh),
+                "acceptance_min": order.acceptance_min,
+                "parent": order.parent,
+                "exclusive_group": order.exclusive_group,
             }
         case _:
             raise TypeError(f"order {order.id} is of no kind of the market")

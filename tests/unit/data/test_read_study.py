@@ -15,9 +15,10 @@ from data.periods import Periods, parse_utc
 from data.records.clearing import ClearingCase
 from data.records.network import Network
 from data.records.order import (
+    BlockOrder,
+    CurtailOrder,
     DemandOrder,
     GenerationOrder,
-    IntegerOrder,
     Order,
     ReactiveRange,
     ShiftOrder,
@@ -104,12 +105,12 @@ def test_fields_and_defaults(study: Path) -> None:
     assert isinstance(heat, ShiftOrder)
     assert heat.p_mw_min.tolist() == [0.0] * 4
     dimmer = order_of(case, "dimmer")
-    assert isinstance(dimmer, IntegerOrder)
-    assert_same(dimmer.fields["p_mw_min_on"], np.full(4, 0.3))
-    assert dimmer.fields["duration_periods_min"] == 1
+    assert isinstance(dimmer, CurtailOrder)
+    assert_same(dimmer.p_mw_min_on, np.full(4, 0.3))
+    assert dimmer.duration_periods_min == 1
     block = order_of(case, "block-b")
-    assert isinstance(block, IntegerOrder)
-    assert block.fields["parent"] == "block-a"
+    assert isinstance(block, BlockOrder)
+    assert block.parent == "block-a"
 
 
 def test_elements_without_rows_keep_their_own_power(study: Path) -> None:

@@ -8,9 +8,10 @@ from importlib.metadata import version
 import numpy as np
 from numpy.typing import NDArray
 
-from data.errors import refuse_if_any
+from data.errors import UnsupportedComponent, refuse_if_any
 from data.records.clearing import ClearingCase, ClearingResult
 from data.study import case_sha256
+from opf.bound import refuse_without_cone, with_cone_bound
 from opf.certificate import certify, lower_bound_eur, replay_state
 from opf.describe import describe_grid, make_awards
 from opf.formulations.by_name import clear_approximation
@@ -35,6 +36,7 @@ def clear_case(
     start: ClearingResult | None = None,
     progress: Progress | None = None,
     out_of_time: Callable[[], bool] | None = None,
+    cone_bound: bool = False,
 ) -> ClearingResult:
     """Clear a case: awards the grid can carry, a price at every bus, and a certificate.
 
@@ -50,6 +52,9 @@ def clear_case(
         Called with (iteration, KKT residual, worst violation in units of its tolerance).
     out_of_time : callable, optional
         Asked after every iteration; True ends the solve with the incumbent, reported as such.
+    cone_bound : bool, optional
+        Where the linear programme proves no bound, solve the cone relaxation for one: as long again
+        as the clearing, or longer. The awards and prices stay the same.
 
     Returns
     -------
@@ -60,13 +65,20 @@ def clear_case(
     Raises
     ------
     UnsupportedComponent
-        A formulation or order kind that this engine does not model.
+        A formulation or order kind that this engine does not model; a cone bound asked for on a
+        meshed grid or in another formulation than ``ac``.
     InputError
         Buses that are not connected to the substation; orders that contradict themselves.
     """
     if case.formulation != "ac":
+        if cone_bound:
+            raise UnsupportedComponent(
+                f"formulation {case.formulation!r}: the cone bound belongs to results of 'ac'"
+            )
         return clear_approximation(case)
     problem = prepare_problem(case)
+    if cone_bound:
+        refuse_without_cone(problem)
     input_sha256 = case_sha256(case)
     try:
         problem, solution = _optimise_one_way(problem, start, progress, out_of_time)
@@ -77,7 +89,8 @@ def clear_case(
         return infeasible_result(problem, _say_diverged(problem, error), input_sha256)
     except StepStopped as error:
         return infeasible_result(problem, f"no schedule was found: {error}", input_sha256)
-    return _conclude(problem, solution, input_sha256)
+    result = _conclude(problem, solution, input_sha256)
+    return with_cone_bound(case, result) if cone_bound else result
 
 
 def _optimise_one_way(

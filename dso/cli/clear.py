@@ -15,6 +15,7 @@ EPILOG: Final = """\
 examples:
   dso clear out/day/clearing --out out/again         the day-ahead clearing of a day, once more
   dso clear my-study --out out/my-study              a study of your own
+  dso clear my-study --out out/my-study --cone-bound and how far from the optimum it can be
   dso clear my-study --out out/my-study --force      into a folder that holds other files
 
 exit codes:
@@ -36,6 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write into DIR although it holds files that are no previous output",
     )
+    parser.add_argument(
+        "--cone-bound",
+        action="store_true",
+        help="where the linear programme proves no lower bound on the cost (an upper voltage limit "
+        "has a price, or an import price is negative), solve the cone relaxation for one; a "
+        "second solve, for a day of a medium-voltage feeder some 10 s; radial grids only",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -56,12 +64,15 @@ def run(arguments: argparse.Namespace) -> int:
     from opf.clearing import clear_case
 
     watch = Stopwatch.start()
-    result = clear_case(case)
+    result = clear_case(case, cone_bound=arguments.cone_bound)
     timings["clear_s"] = watch.elapsed_s()
     with staged_output(arguments.out, marker="summary.json", force=arguments.force) as folder:
         write_result(result, case, folder)
         write_timings(timings, folder)
     print(f"{case.name}: {result.status}. {result.message}".rstrip())
     print(f"objective {result.objective_eur:,.2f} EUR, {len(result.violations)} limits with slack")
+    if result.bound_eur is not None:
+        bound = f"{result.bound_eur:,.2f} EUR ({result.bound_kind})"
+        print(f"no schedule within the limits costs less than {bound}")
     print(f"result in {arguments.out}")
     return EXIT_CODES[result.status]

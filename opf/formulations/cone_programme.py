@@ -107,7 +107,7 @@ class ConeOptimum:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Feeder:
+class Feeder:
     """Arrays of the statement: node 1 .. n-1 by period, flattened node-major, base ``base_mva``.
 
     ``typical`` is the size of each flow: flows are counted in it, because an interior point method
@@ -170,8 +170,14 @@ def _node_shunts(problem: Problem, tree: RadialTree) -> Complexes:
     return np.asarray(shunt * tree.ratio**2)
 
 
-def _feeder(problem: Problem) -> _Feeder:
-    """Collect the arrays of the statement."""
+def state_feeder(problem: Problem) -> Feeder:
+    """Collect the arrays of the statement.
+
+    Raises
+    ------
+    UnsupportedComponent
+        Meshed grids, parallel branches of unequal ratio.
+    """
     grid, res, size = problem.grid, problem.resources, problem.periods
     tree = build_radial_tree(grid, "branch_flow_soc")
     _refuse_unequal_parallels(problem, tree)
@@ -199,7 +205,7 @@ def _feeder(problem: Problem) -> _Feeder:
     ]
     over = ~under
     column = res.inject_column[over]
-    return _Feeder(
+    return Feeder(
         tree=tree,
         base_mva=base,
         typical=np.repeat(np.maximum(reach[1:] / base, LEAST_TYPICAL), size),
@@ -227,7 +233,7 @@ class ConeProgramme:
         cp = _cvxpy()
 
         self.problem = problem
-        self.feeder = _feeder(problem)
+        self.feeder = state_feeder(problem)
         count = len(self.feeder.z)
         self.x = cp.Variable(len(problem.resources.cost))
         typical = self.feeder.typical

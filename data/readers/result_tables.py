@@ -12,7 +12,10 @@ from data.csv_table import read_table
 from data.errors import Problem, refuse_if_any
 
 Columns = dict[str, NDArray[np.int64] | NDArray[np.float64] | NDArray[np.str_]]
-TEXT: Final = ("order", "trade", "participant", "period_start", "element_kind", "side")
+TEXT: Final = (
+    "order", "trade", "participant", "period_start", "element_kind", "side", "status", "reason",
+    "binding_element",
+)  # fmt: skip
 WHOLE: Final = ("bus", "element", "energy_wh", "price_micro_eur_per_mwh")
 BLANK: Final = ("charge_mw", "discharge_mw", "soc_mwh")
 HEADERS: Final[dict[str, tuple[str, ...]]] = {
@@ -36,6 +39,7 @@ HEADERS: Final[dict[str, tuple[str, ...]]] = {
         "element_kind", "element", "period_start", "p_from_mw", "q_from_mvar", "loading_percent",
         "shadow_price_eur_per_mva_h",
     ),
+    "orders.csv": ("order", "status", "surplus_eur", "reason", "binding_element"),
     "price_parts.csv": (
         "bus", "period_start", "element_kind", "element", "side", "p_eur_per_mwh",
         "q_eur_per_mvarh",
@@ -43,7 +47,7 @@ HEADERS: Final[dict[str, tuple[str, ...]]] = {
 }  # fmt: skip
 
 
-def read_result_table(folder: Path, name: str) -> Columns:
+def read_result_table(folder: Path, name: str, *, blanks: bool = False) -> Columns:
     """Read one table of a result folder.
 
     Parameters
@@ -52,6 +56,8 @@ def read_result_table(folder: Path, name: str) -> Columns:
         What `data.results.write_result` wrote.
     name : str
         One of `HEADERS`.
+    blanks : bool
+        Whether any number may be blank, as in an infeasible clearing; it becomes NaN.
 
     Returns
     -------
@@ -72,7 +78,7 @@ def read_result_table(folder: Path, name: str) -> Columns:
         if header in TEXT:
             columns[header] = np.array(texts, dtype=np.str_)
         elif table is not None and header not in WHOLE:
-            columns[header] = table.numbers(header, problems, blank=header in BLANK)
+            columns[header] = table.numbers(header, problems, blank=blanks or header in BLANK)
         else:
             columns[header] = _whole(name, header, texts, problems)
     refuse_if_any(problems)

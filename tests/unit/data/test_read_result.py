@@ -1,0 +1,72 @@
+"""A result folder read back: the same bytes when written again; what is not whole is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.errors import InputError
+from data.readers.result_folder import read_result
+from data.results import write_result
+from data.study import read_study
+from tests.support.clearing_folder import write_clearing
+
+FILES = (
+    "awards.csv", "branches.csv", "buses.csv", "orders.csv", "price_parts.csv", "prices.csv",
+    "summary.json", "trades.csv",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=[0.9, 0.93], ids=["certified", "with slack"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clearing")
+    write_clearing(folder, vm_pu_min=request.param)
+    return folder
+
+
+def test_written_again_it_is_the_same(folder: Path, tmp_path: Path) -> None:
+    case = read_study(folder)
+    write_result(read_result(folder, case), case, tmp_path)
+    for name in FILES:
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
+
+
+def test_what_the_files_do_not_carry_is_not_invented(folder: Path) -> None:
+    assert np.isnan(read_result(folder, read_study(folder)).grid.import_mw).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "said"),
+    [
+        ("awards.csv", "pv,17,", "pv,18,", "other buses than order pv"),
+        ("awards.csv", "battery,24,", "batter,24,", "lacks rows of order battery"),
+        ("prices.csv", "2026-06-01T01", "2026-06-07T01", "periods that the study does not have"),
+        ("prices.csv", "\n3,2026", "\n99,2026", "buses that the study does not have"),
+        ("prices.csv", "\n3,2026", "\n4,2026", "one per bus and period"),
+        ("orders.csv", "surplus_eur", "surplus", "orders.csv"),
+    ],
+)
+def test_a_damaged_folder_is_refused(
+    folder: Path, tmp_path: Path, name: str, old: str, new: str, said: str
+) -> None:
+    case = read_study(folder)
+    for file in FILES:
+        (tmp_path / file).write_bytes((folder / file).read_bytes())
+    text = (tmp_path / name).read_text()
+    assert old in text
+    (tmp_path / name).write_text(text.replace(old, new))
+    with pytest.raises(InputError, match=said):
+        read_result(tmp_path, case)
+
+
+def test_another_study_is_refused(folder: Path, tmp_path: Path) -> None:
+    summary = json.loads((folder / "summary.json").read_text())
+    summary["input_sha256"] = "0" * 64
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(InputError, match="input_sha256 differs"):
+        read_result(tmp_path, read_study(folder))
+    with pytest.raises(InputError, match=r"holds no summary\.json"):
+        read_result(tmp_path / "absent", read_study(folder))

@@ -15,13 +15,18 @@ from numpy.typing import NDArray
 from data.records.clearing import Award, ClearingCase
 from data.records.order import (
     BilateralOrder,
+    BlockOrder,
+    CurtailOrder,
     DemandOrder,
     GenerationOrder,
     ShiftOrder,
     StorageOrder,
 )
 from data.units import AWARD_TICK_MW, MICRO_PER_UNIT
-from opf.resources import OrderColumns, Resources
+from opf.column_builder import NOTHING
+from opf.integer_choice import runs_of
+from opf.order_columns import OrderColumns
+from opf.resources import Resources
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -140,13 +145,35 @@ def quantise(case: ClearingCase, resources: Resources, x: Floats) -> Floats:
             _round_storage(order, columns, x, h)
         elif isinstance(order, ShiftOrder):
             _round_shift(order, columns, resources, x)
+        elif isinstance(order, BlockOrder):
+            assert columns.power is not None
+            x[columns.power] = np.round(x[columns.power] * MICRO_PER_UNIT) / MICRO_PER_UNIT + 0.0
         else:
             for block in (columns.steps, columns.power):
                 if block is not None:
                     x[block] = _to_ticks(x[block], resources.lower[block], resources.upper[block])
+        if isinstance(order, CurtailOrder):
+            _round_rebound(order, columns, x)
         if columns.reactive is not None:
             x[columns.reactive] = _round_reactive(columns, resources, x)
     return x
+
+
+def _round_rebound(order: CurtailOrder, columns: OrderColumns, x: Floats) -> None:
+    """Rebound of the rounded reductions; the energy of each run's rebound keeps to the tick."""
+    assert columns.power is not None
+    assert columns.rebound is not None
+    assert columns.on is not None
+    reduction = x[columns.power]
+    if not np.any(columns.rebound != NOTHING):
+        return
+    ticks = np.zeros(len(reduction))
+    length = order.rebound_periods or 0
+    for first, last in runs_of(columns.on):
+        total = order.rebound_share * float(reduction[first : last + 1].sum()) * MICRO_PER_UNIT
+        marks = np.round(total / length * np.arange(length + 1))
+        ticks[last + 1 : last + 1 + length] += np.diff(marks)
+    x[columns.rebound] = ticks / MICRO_PER_UNIT
 
 
 def _round_reactive(columns: OrderColumns, resources: Resources, x: Floats) -> Floats:
@@ -178,6 +205,8 @@ def _injection(columns: OrderColumns, x: Floats) -> tuple[Floats, Floats]:
         p = -x[columns.steps].sum(axis=0)
     elif isinstance(order, ShiftOrder):
         p = -x[columns.power]
+    elif isinstance(order, CurtailOrder):
+        p = x[columns.power] - x[columns.rebound]
     else:
         p = x[columns.power]
     q = np.zeros(len(p)) if columns.tan_phi is None else p * columns.tan_phi
@@ -234,6 +263,13 @@ def make_award(
         moved = np.abs(-p - order.baseline_mw)
         cost = float((0.5 * h * order.price_eur_per_mwh * moved).sum())
     revenue = h * sum(float(price_at[bus] @ mw[k]) for k, bus in enumerate(buses))
+    if columns.ratio is not None:
+        accepted = np.full(len(p), round(float(x[columns.ratio[0]]), 9))
+    elif isinstance(order, CurtailOrder):
+        reduction = x[columns.power]
+        accepted = np.divide(
+            reduction, order.p_mw_max, out=np.zeros(len(p)), where=order.p_mw_max > HALF_TICK
+        )
     status, reason = _status(order, p, accepted, offered)
     is_storage = isinstance(order, StorageOrder)
     return Award(
@@ -258,8 +294,12 @@ def _status(
     """Accepted, partial or rejected, and a first reason."""
     used = bool(np.any(np.abs(p) > HALF_TICK))
     if offered is None:
+        if isinstance(order, BlockOrder) and 0.0 < accepted.max(initial=0.0) < 1.0:
+            return "partial", "accepted in part"
         if used or isinstance(order, ShiftOrder):
             return "accepted", ""
+        if isinstance(order, BlockOrder | CurtailOrder):
+            return "rejected", "the market is better off without it"
         return "rejected", "no price spread covers its losses and costs"
     if not np.any(offered > HALF_TICK):
         return "accepted", "nothing was offered"

@@ -19,9 +19,9 @@ from data.records.clearing import (
 )
 from data.records.order import BilateralOrder
 from opf.linear_programme import solve_linear
+from opf.order_columns import OrderColumns
 from opf.power_flow import PowerFlowDiverged, solve_state
 from opf.problem import Problem
-from opf.resources import OrderColumns
 
 Floats = NDArray[np.float64]
 
@@ -42,7 +42,7 @@ def _can_be_met(problem: Problem, columns: OrderColumns) -> bool:
     res = problem.resources
     blocks = (
         columns.steps, columns.charge, columns.discharge, columns.energy, columns.power,
-        columns.reactive,
+        columns.rebound, columns.ratio, columns.reactive,
     )  # fmt: skip
     own = np.unique(np.concatenate([b.ravel() for b in blocks if b is not None]))
     if np.any(res.lower[own] > res.upper[own]):

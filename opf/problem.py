@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from data.records.clearing import ClearingCase
 from opf.grid import Grid, build_grid
+from opf.integer_choice import NOTHING_ACCEPTED, IntegerChoice
 from opf.limits import (
     CURRENT_FROM,
     CURRENT_TO,
@@ -64,10 +66,10 @@ class Problem:
 
 
 def prepare_problem(case: ClearingCase, tolerances: Tolerances | None = None) -> Problem:
-    """Build grid, resources, limits and the programme of a case."""
+    """Build grid, resources, limits and the programme of a case, no integer order accepted."""
     grid = build_grid(case.network)
     solver = NodalSolver(grid)
-    resources = build_resources(case, grid)
+    resources = build_resources(case, grid, NOTHING_ACCEPTED)
     limits = list_limits(case, grid)
     flat = _flat_state(solver)
     nodes = np.unique(resources.inject_node)
@@ -82,6 +84,17 @@ def prepare_problem(case: ClearingCase, tolerances: Tolerances | None = None) ->
         programme=StepProgramme(resources, tree, len(case.periods), case.periods.mtu_h),
         tolerances=tolerances or Tolerances(),
     )
+
+
+def with_choice(problem: Problem, choice: IntegerChoice) -> Problem:
+    """Return the problem with its integers chosen otherwise; grid and limits stay."""
+    case = problem.case
+    resources = build_resources(case, problem.grid, choice)
+    nodes = np.unique(resources.inject_node)
+    flat = _flat_state(problem.solver)
+    tree = build_flow_tree(problem.grid, nodes, np.abs(flat.v[:, 0]))
+    programme = StepProgramme(resources, tree, len(case.periods), case.periods.mtu_h)
+    return dataclasses.replace(problem, resources=resources, programme=programme)
 
 
 def _flat_state(solver: NodalSolver) -> AcState:

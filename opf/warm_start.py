@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.records.clearing import Award, ClearingResult
+from opf.order_columns import OrderColumns
 from opf.problem import Problem
-from opf.resources import OrderColumns
 
 Floats = NDArray[np.float64]
 
@@ -55,7 +55,7 @@ def _place(
             filled = np.minimum(rest, upper[step[here]])
             x[step[here]] = filled
             rest = rest - filled
-    if columns.power is not None:
+    if columns.power is not None and columns.ratio is None and columns.rebound is None:
         x[columns.power[here]] = np.abs(award.injection_mw[0, there])
     for block, values in (
         (columns.charge, award.charge_mw),

@@ -165,6 +165,14 @@ def _branches(result: ClearingResult, case: ClearingCase) -> dict[str, Column]:
     return columns
 
 
+def _substation(result: ClearingResult, case: ClearingCase) -> dict[str, Column]:
+    return {
+        "period_start": list(case.periods.labels()),
+        "import_mw": result.grid.import_mw,
+        "import_mvar": result.grid.import_mvar,
+    }
+
+
 def _certificate(certificate: Certificate) -> dict[str, object]:
     """Return the certificate's fields; what could not be computed is null."""
     plain: dict[str, object] = {}
@@ -288,6 +296,7 @@ def write_result(
         "orders.csv": _orders(awards),
         "buses.csv": _buses(result, case),
         "branches.csv": _branches(result, case),
+        "substation.csv": _substation(result, case),
     }
     summary = _summary(result, case)
     if certified:

@@ -18,10 +18,11 @@ from data.records.network import (
     Network,
     Shunts,
     Storages,
+    TapChangers,
     Trafos,
 )
 
-Table = Buses | Lines | Trafos | Elements | Storages | Shunts
+Table = Buses | Lines | Trafos | Elements | Storages | Shunts | TapChangers
 TABLES: typing.Final[dict[str, type[Table]]] = {
     "buses": Buses,
     "lines": Lines,
@@ -31,6 +32,7 @@ TABLES: typing.Final[dict[str, type[Table]]] = {
     "storages": Storages,
     "shunts": Shunts,
 }
+TAP_CHANGERS: typing.Final = "tap_changers"
 _DTYPES: typing.Final = ((Ints, np.int64), (Floats, np.float64), (Bools, np.bool_))
 
 
@@ -74,12 +76,13 @@ def network_to_plain(network: Network) -> dict[str, object]:
     plain: dict[str, object] = {
         field.name: getattr(network, field.name)
         for field in dataclasses.fields(network)
-        if field.name not in TABLES
+        if field.name not in TABLES and field.name != TAP_CHANGERS
     }
     plain["bus_links"] = network.bus_links.tolist()
     plain["other_elements"] = list(network.other_elements)
     for name in TABLES:
         plain[name] = _table_to_plain(getattr(network, name))
+    plain[TAP_CHANGERS] = _table_to_plain(network.tap_changers)
     return plain
 
 
@@ -92,7 +95,8 @@ def network_from_plain(plain: Mapping[str, typing.Any]) -> Network:
         If a table or column is missing or of another type (a damaged file).
     """
     tables: dict[str, typing.Any] = {
-        name: _table_from_plain(kind, plain[name]) for name, kind in TABLES.items()
+        name: _table_from_plain(kind, plain[name])
+        for name, kind in {**TABLES, TAP_CHANGERS: TapChangers}.items()
     }
     return Network(
         name=str(plain["name"]),

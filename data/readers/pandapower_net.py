@@ -14,7 +14,7 @@ import numpy as np
 
 from data.errors import Problem, refuse_if_any
 from data.readers.pandapower_table import ElementTable, PandapowerNet
-from data.readers.transformer_taps import read_taps
+from data.readers.transformer_taps import read_tap_changers, read_taps
 from data.records.network import (
     Bools,
     Buses,
@@ -330,6 +330,7 @@ def network_from_pandapower(net: PandapowerNet, name: str) -> Network:
         shunts=_read_shunts(table("shunt"), buses, known),
         bus_links=_bus_links(switches, known),
         other_elements=_other_elements(net, problems),
+        tap_changers=read_tap_changers(table("trafo")),
     )
     refuse_if_any(problems)
     return network

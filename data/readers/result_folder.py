@@ -55,8 +55,7 @@ def read_result(folder: Path, case: ClearingCase) -> ClearingResult:
     Returns
     -------
     ClearingResult
-        Numbers with the 12 significant digits of the files; NaN at buses out of service and in
-        ``grid.import_mw``/``import_mvar``, which the files do not carry.
+        Numbers with the 12 significant digits of the files; NaN at buses out of service.
 
     Raises
     ------
@@ -76,7 +75,7 @@ def read_result(folder: Path, case: ClearingCase) -> ClearingResult:
     problems: list[Problem] = []
     tables: dict[str, Columns] = {}
     for name in ("buses.csv", "branches.csv", "prices.csv", "awards.csv", "orders.csv",
-                 "price_parts.csv"):  # fmt: skip
+                 "price_parts.csv", "substation.csv"):  # fmt: skip
         try:
             tables[name] = read_result_table(folder, name, blanks=infeasible)
         except InputError as error:
@@ -207,6 +206,17 @@ class _Reader:
             for (kind, element), k in place.items()
         )
 
+    def exchange(self) -> Floats:
+        """Return import [MW] and reactive import [Mvar], shape (2, periods)."""
+        name = "substation.csv"
+        periods = self.periods(name)
+        if sorted(periods.tolist()) != list(range(self.shape[1])):
+            raise self.refuse(name, f"has {len(periods)} rows, not one per period")
+        values = np.full((2, self.shape[1]), np.nan)
+        for k, header in enumerate(("import_mw", "import_mvar")):
+            values[k, periods] = self.tables[name][header]
+        return values
+
     def awards(self) -> tuple[Award, ...]:
         """Rows of one order stand in the order of its buses, period by period."""
         name = "awards.csv"
@@ -255,7 +265,7 @@ class _Reader:
 
     def result(self, summary: Mapping[str, Any]) -> ClearingResult:
         prices = self.by_bus("prices.csv", PRICE_COLUMNS)
-        unknown = np.full(self.shape[1], np.nan)
+        exchange = self.exchange()
         certificate: dict[str, Any] = {
             name: np.nan if value is None else value
             for name, value in summary["certificate"].items()
@@ -276,8 +286,8 @@ class _Reader:
             prices=Prices(parts=self.parts(), **prices),
             grid=GridState(
                 branches=self.branches(),
-                import_mw=unknown,
-                import_mvar=unknown.copy(),
+                import_mw=exchange[0],
+                import_mvar=exchange[1],
                 **self.by_bus("buses.csv", BUS_COLUMNS),
             ),
             certificate=Certificate(**certificate),

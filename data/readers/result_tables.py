@@ -44,6 +44,7 @@ HEADERS: Final[dict[str, tuple[str, ...]]] = {
         "bus", "period_start", "element_kind", "element", "side", "p_eur_per_mwh",
         "q_eur_per_mvarh",
     ),
+    "substation.csv": ("period_start", "import_mw", "import_mvar"),
 }  # fmt: skip
 
 

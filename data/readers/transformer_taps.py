@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.readers.pandapower_table import ElementTable
-from data.records.network import Bools, Floats
+from data.records.network import Bools, Floats, TapChangers, no_tap_changers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,3 +105,42 @@ def read_taps(table: ElementTable) -> TapEffect:
             factors[side][m] *= np.abs(phasors)
             shift[m] += sign * np.rad2deg(np.angle(phasors))
     return TapEffect(ratio_hv=factors["hv"], ratio_lv=factors["lv"], shift_degree=shift)
+
+
+def read_tap_changers(table: ElementTable) -> TapChangers:
+    """Return the first tap changer of each transformer that has a working one.
+
+    A position that nobody states is a problem of `read_taps`; such a changer is left out here.
+    """
+    if "tap_pos" not in table.frame.columns:
+        return no_tap_changers()
+    ideal, phasor = _changer_masks(table, "")
+    sides = table.texts("tap_side")
+    works = (ideal | phasor) & np.isfinite(_steps_off_neutral(table, ""))
+    rows = [row for row in np.flatnonzero(works).tolist() if sides[row] in ("hv", "lv")]
+    return TapChangers(
+        trafo=table.index[rows],
+        side=tuple(sides[row] for row in rows),
+        pos=table.optional_floats("tap_pos")[rows],
+        neutral=table.optional_floats("tap_neutral")[rows],
+        pos_min=table.optional_floats("tap_min")[rows],
+        pos_max=table.optional_floats("tap_max")[rows],
+        step_percent=table.optional_floats("tap_step_percent", 0.0)[rows],
+        step_degree=table.optional_floats("tap_step_degree", 0.0)[rows],
+        ideal=ideal[rows],
+    )
+
+
+def tap_phasor(changer: TapChangers, row: int, pos: float) -> complex:
+    """Return what a changer at a position does to the rated voltage of its side [1].
+
+    The absolute value is the factor on the rated voltage, the angle the turn of the phase; an
+    ideal phase shifter has the factor 1.
+    """
+    steps = pos - changer.neutral[row]
+    percent, degree = float(changer.step_percent[row]), float(changer.step_degree[row])
+    if not changer.ideal[row]:
+        return complex(1.0 + steps * percent / 100.0 * np.exp(1j * np.deg2rad(degree)))
+    if degree != 0:
+        return complex(np.exp(1j * np.deg2rad(steps * degree)))
+    return complex(np.exp(2j * np.arcsin(steps * percent / 200.0)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,6 +87,42 @@ class Trafos:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TapChangers:
+    """Tap changers of transformers as pandapower has them; what they do is in `Trafos`.
+
+    ``trafo`` is the transformer's number; ``side`` is ``"hv"`` or ``"lv"``. Each step off
+    ``neutral`` adds ``step_percent`` of the rated voltage at the angle ``step_degree``, or, where
+    ``ideal``, turns the phase only. ``pos_min``/``pos_max`` are NaN where not stated.
+    """
+
+    trafo: Ints
+    side: tuple[str, ...]
+    pos: Floats
+    neutral: Floats
+    pos_min: Floats
+    pos_max: Floats
+    step_percent: Floats
+    step_degree: Floats
+    ideal: Bools
+
+
+def no_tap_changers() -> TapChangers:
+    """Return the empty table."""
+    none = np.zeros(0)
+    return TapChangers(
+        trafo=none.astype(np.int64),
+        side=(),
+        pos=none,
+        neutral=none,
+        pos_min=none,
+        pos_max=none,
+        step_percent=none,
+        step_degree=none,
+        ideal=none.astype(bool),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Elements:
     """Loads or static generators: p_mw/q_mvar with pandapower's own sign (load + withdrawal,
     sgen + injection), already multiplied by ``scaling``; ``scaling`` also applies to profiles.
@@ -150,6 +186,8 @@ class Network:
         Closed bus-bus switches: pairs of buses that are one node.
     other_elements : tuple of str
         Elements that need an order or are not supported (``gen:3``, ``motor:0``, ``trafo3w:1``).
+    tap_changers : TapChangers
+        Where a what-if may move a tap; not part of a case's hash, because ratio and shift are.
     """
 
     name: str
@@ -166,3 +204,4 @@ class Network:
     shunts: Shunts
     bus_links: Ints
     other_elements: tuple[str, ...] = ()
+    tap_changers: TapChangers = field(default_factory=no_tap_changers)

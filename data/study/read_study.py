@@ -15,6 +15,7 @@ from data.records.clearing import ClearingCase
 from data.records.network import Network
 from data.study.canonical_case import canonical_case
 from data.study.limits import limits_in_force
+from data.study.network_changes import change_network
 from data.study.network_reference import SIMBENCH, load_network
 from data.study.order_fields import ORDERED_OTHER_KINDS, context_of
 from data.study.read_orders import read_orders
@@ -29,7 +30,8 @@ def _load_network(settings: StudySettings, folder: Path, problems: list[Problem]
     if not settings.network:
         return None
     try:
-        return load_network(settings.network, folder)
+        network = load_network(settings.network, folder)
+        return change_network(network, settings.network_changes, problems)
     except InputError as error:
         problems.extend(error.problems)
         return None

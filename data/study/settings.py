@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from data.errors import Problem
 from data.periods import Periods, parse_utc
 from data.records.clearing import FORMULATIONS, Formulation
+from data.study.network_changes import NetworkChange, value_problem
 
 SETTINGS_FILE: Final = "study.toml"
 SCARCITY_PRICE_EUR_PER_MWH: Final = 4000.0
@@ -35,6 +36,8 @@ class StudySettings:
         One price for all periods; None: read ``import_price_file``.
     limits : mapping
         Overrides by field name of `data.records.clearing.Limits`.
+    network_changes : tuple of NetworkChange
+        What differs from the network that ``network`` names.
     """
 
     name: str
@@ -49,6 +52,7 @@ class StudySettings:
     export_mw_max: float | None
     limits: Mapping[str, float]
     scarcity_price_eur_per_mwh: float
+    network_changes: tuple[NetworkChange, ...] = ()
 
 
 class FieldReader:
@@ -184,6 +188,30 @@ def _read_profile_day(tables: FieldReader, problems: list[Problem]) -> date | No
     return None
 
 
+def _read_network_changes(
+    tables: FieldReader, problems: list[Problem]
+) -> tuple[NetworkChange, ...]:
+    """Read ``[[network_change]]``; whether the network has such elements is checked later."""
+    listed = tables.take("network_change")
+    if listed is None:
+        return ()
+    if not isinstance(listed, list):
+        tables.report("network_change is not a list", "state each under [[network_change]]")
+        return ()
+    changes: list[NetworkChange] = []
+    for number, fields in enumerate(listed, start=1):
+        reader = FieldReader(f"{SETTINGS_FILE} [[network_change]] {number}", fields, problems)
+        element, field = reader.text("element"), reader.text("field")
+        value = reader.take("value")
+        reader.close()
+        fault = value_problem(element.partition(":")[0], field, value) if element and field else ""
+        if fault:
+            reader.report(fault)
+        elif isinstance(value, int | float):
+            changes.append(NetworkChange(element=element, field=field, value=value))
+    return tuple(changes)
+
+
 def read_settings(folder: Path, problems: list[Problem]) -> StudySettings | None:
     """Read and validate ``study.toml``.
 
@@ -228,6 +256,7 @@ def read_settings(folder: Path, problems: list[Problem]) -> StudySettings | None
         "scarcity_price_eur_per_mwh", default=SCARCITY_PRICE_EUR_PER_MWH, minimum=0
     )
     limits.close()
+    network_changes = _read_network_changes(tables, problems)
     tables.close()
     return StudySettings(
         name=name,
@@ -242,4 +271,5 @@ def read_settings(folder: Path, problems: list[Problem]) -> StudySettings | None
         export_mw_max=export_mw_max,
         limits={field: value for field, value in overrides.items() if value is not None},
         scarcity_price_eur_per_mwh=SCARCITY_PRICE_EUR_PER_MWH if scarcity is None else scarcity,
+        network_changes=network_changes,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ from data.periods import format_utc
 from data.records.clearing import ClearingCase
 from data.records.network import Elements
 from data.study.limits import limit_overrides
+from data.study.network_changes import NetworkChange
 from data.study.network_reference import is_library_reference
 from data.study.read_orders import ORDERS_FILE
 from data.study.series import POSITION_FILE, PROFILES_FILE, per_scaling
@@ -38,8 +40,23 @@ def _toml_number(value: float) -> str:
     return text if any(mark in text for mark in ".e") else text + ".0"
 
 
+def _change_lines(change: NetworkChange) -> list[str]:
+    value = change.value
+    text = str(value).lower() if isinstance(value, bool | int) else _toml_number(value)
+    return [
+        "",
+        "[[network_change]]",
+        f"element = {_toml_text(change.element)}",
+        f"field = {_toml_text(change.field)}",
+        f"value = {text}",
+    ]
+
+
 def _settings_bytes(
-    case: ClearingCase, network_reference: str, overrides: dict[str, float]
+    case: ClearingCase,
+    network_reference: str,
+    overrides: dict[str, float],
+    network_changes: Sequence[NetworkChange],
 ) -> bytes:
     lines = [
         f"name = {_toml_text(case.name)}",
@@ -62,6 +79,8 @@ def _settings_bytes(
         limits.append(f"scarcity_price_eur_per_mwh = {_toml_number(scarcity)}")
     if limits:
         lines += ["", "[limits]", *limits]
+    for change in network_changes:
+        lines += _change_lines(change)
     return ("\n".join(lines) + "\n").encode()
 
 
@@ -134,7 +153,13 @@ def _network_file(
     return name, content
 
 
-def write_study(case: ClearingCase, folder: Path, network_ref: str) -> None:
+def write_study(
+    case: ClearingCase,
+    folder: Path,
+    network_ref: str,
+    *,
+    network_changes: Sequence[NetworkChange] = (),
+) -> None:
     """Write a case as a study folder; `read_study` gives `canonical_case` of it back.
 
     Parameters
@@ -146,6 +171,8 @@ def write_study(case: ClearingCase, folder: Path, network_ref: str) -> None:
     network_ref : str
         ``simbench:CODE``, ``pandapower:NAME``, ``matpower:CASE``, or the path of a pandapower JSON
         or MATPOWER ``.m`` file, which is copied under its own name.
+    network_changes : sequence of NetworkChange
+        What the case's network differs in from the one that ``network_ref`` names.
 
     Raises
     ------
@@ -158,7 +185,7 @@ def write_study(case: ClearingCase, folder: Path, network_ref: str) -> None:
     overrides = limit_overrides(case.network, case.limits, problems)
     refuse_if_any(problems)
     files = {
-        SETTINGS_FILE: _settings_bytes(case, reference, overrides),
+        SETTINGS_FILE: _settings_bytes(case, reference, overrides, network_changes),
         PROFILES_FILE: _profiles_bytes(case),
         PRICE_FILE: table_bytes(
             {

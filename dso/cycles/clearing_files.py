@@ -30,7 +30,7 @@ INTRADAY: Final = "clearing/intraday"
 STUDY_FILES: Final = (SETTINGS_FILE, ORDERS_FILE, PROFILES_FILE, PRICE_FILE, POSITION_FILE)
 RESULT_FILES: Final = (
     "awards.csv", "branches.csv", "buses.csv", "orders.csv", "price_parts.csv", "prices.csv",
-    SUMMARY_FILE, "trades.csv",
+    "substation.csv", SUMMARY_FILE, "trades.csv",
 )  # fmt: skip
 
 

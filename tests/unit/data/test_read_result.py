@@ -16,7 +16,7 @@ from tests.support.clearing_folder import write_clearing
 
 FILES = (
     "awards.csv", "branches.csv", "buses.csv", "orders.csv", "price_parts.csv", "prices.csv",
-    "summary.json", "trades.csv",
+    "substation.csv", "summary.json", "trades.csv",
 )  # fmt: skip
 
 
@@ -34,8 +34,12 @@ def test_written_again_it_is_the_same(folder: Path, tmp_path: Path) -> None:
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
 
 
-def test_what_the_files_do_not_carry_is_not_invented(folder: Path) -> None:
-    assert np.isnan(read_result(folder, read_study(folder)).grid.import_mw).all()
+def test_the_exchange_at_the_substation_covers_loads_and_losses(folder: Path) -> None:
+    case = read_study(folder)
+    result = read_result(folder, case)
+    injected = sum(award.injection_mw.sum(axis=0) for award in result.awards)
+    losses = result.grid.import_mw + injected - case.load_p_mw.sum(axis=1)
+    assert np.all((losses > 0) & (losses < 0.4))
 
 
 @pytest.mark.parametrize(
@@ -46,6 +50,7 @@ def test_what_the_files_do_not_carry_is_not_invented(folder: Path) -> None:
         ("prices.csv", "2026-06-01T01", "2026-06-07T01", "periods that the study does not have"),
         ("prices.csv", "\n3,2026", "\n99,2026", "buses that the study does not have"),
         ("prices.csv", "\n3,2026", "\n4,2026", "one per bus and period"),
+        ("substation.csv", "2026-06-01T01", "2026-06-01T00", "not one per period"),
         ("orders.csv", "surplus_eur", "surplus", "orders.csv"),
     ],
 )

@@ -20,9 +20,10 @@ class OrderColumns:
 
     ``steps`` (generation, demand: one row per price step), ``charge``, ``discharge``, ``energy``
     (storage), ``power`` (shift, bilateral, block: injection, curtail: reduction), ``rebound``
-    (curtail), ``ratio`` (block: one column for all periods), ``reactive``. ``tan_phi`` [Mvar/MW] is
-    the fixed ratio of reactive to active power where q follows p; ``on`` are the periods in which a
-    curtail order is on.
+    (curtail), ``moved`` (shift: above and below its baseline, shape (2, periods)), ``ratio``
+    (block: one column for all periods), ``reactive``. ``tan_phi`` [Mvar/MW] is the fixed ratio of
+    reactive to active power where q follows p; ``on`` are the periods in which a curtail order is
+    on.
     """
 
     order: Order
@@ -32,6 +33,7 @@ class OrderColumns:
     energy: Ints | None = None
     power: Ints | None = None
     rebound: Ints | None = None
+    moved: Ints | None = None
     ratio: Ints | None = None
     reactive: Ints | None = None
     tan_phi: Floats | None = None

@@ -206,7 +206,8 @@ def _add_shift(b: ColumnBuilder, case: ClearingCase, order: ShiftOrder) -> Order
     b.add_rows(total, total, [(blocks, power, ones)])
     b.inject(power, order, -1.0, -tan)
     reactive = add_reactive(b, order, [(power, 1.0)])
-    return OrderColumns(order=order, power=power, reactive=reactive, tan_phi=tan)
+    moved = np.vstack([up, down])
+    return OrderColumns(order=order, power=power, moved=moved, reactive=reactive, tan_phi=tan)
 
 
 def _add_bilateral(b: ColumnBuilder, _case: ClearingCase, order: BilateralOrder) -> OrderColumns:

@@ -1,10 +1,12 @@
-"""The operator's key folder: signing key, verifier key, and the salts that can be erased.
+"""The operator's key folder: signing keys, verifier keys, and the salts that can be erased.
 
-``operator.key`` (Ed25519, private), ``operator.vkey`` (public, give it to auditors),
-``salts.secret`` (makes the keys of new subjects) and ``subjects.json`` (the keys in use). A
-subject's key is written down at its first use and made from the master secret, so that two runs
-with copies of one folder agree. Erasing a subject deletes its key, replaces the master secret and
-keeps a mark, so that the key can neither be derived again nor be made anew by accident.
+``operator.key`` (Ed25519, private) signs the heads of the record log, ``operator-mldsa.key``
+(ML-DSA-44) cosigns them, ``actions.key`` signs the heads of the action log; each has a public
+``.vkey`` beside it to give to auditors. ``salts.secret`` makes the keys of new subjects and
+``subjects.json`` holds the keys in use. A subject's key is written down at its first use and made
+from the master secret, so that two runs with copies of one folder agree. Erasing a subject deletes
+its key, replaces the master secret and keeps a mark, so that the key can neither be derived again
+nor be made anew by accident.
 """
 
 from __future__ import annotations
@@ -17,32 +19,30 @@ import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from data.errors import InputError, Problem
-from ledger_adapter.verify.canonical import (
-    Malformed,
-    format_base64,
-    parse_base64,
-)
+from ledger_adapter.signers import Cosigner, Signer, read_key, write_new_key, write_private
+from ledger_adapter.verify.canonical import Malformed
 from ledger_adapter.verify.note import (
     ED25519_TYPE,
-    Checkpoint,
-    Note,
-    VerifierKey,
+    MLDSA44_COSIGNATURE_TYPE,
     check_key_name,
-    ed25519_key_id,
-    format_checkpoint,
-    format_note,
     parse_verifier_key,
+    parse_verifier_keys,
 )
 
 DEFAULT_NAME: Final = "gridclear.example/log"
 SECRET_BYTES: Final = 32
 PRIVATE_FILE: Final = "operator.key"
 PUBLIC_FILE: Final = "operator.vkey"
+COSIGNER_FILE: Final = "operator-mldsa.key"
+ACTIONS_FILE: Final = "actions.key"
+ACTIONS_NAME: Final = "actions"
+NEXT_FILE: Final = "operator-next.key"
+RETIRED_FILE: Final = "retired.vkey"
 MASTER_FILE: Final = "salts.secret"
 SUBJECTS_FILE: Final = "subjects.json"
 LOCK_FILE: Final = ".lock"
@@ -50,24 +50,6 @@ LOCK_FILE: Final = ".lock"
 
 class SubjectErased(Exception):
     """The key of a subject was erased; nothing new can be committed under its name."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signer:
-    """Signs checkpoints of one log with Ed25519: equal heads give equal bytes."""
-
-    key: VerifierKey
-    seed: bytes = field(repr=False)
-
-    def sign_checkpoint(self, size: int, root: bytes) -> str:
-        """Return the signed note of a head whose origin is the key's name."""
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-        text = format_checkpoint(Checkpoint(origin=self.key.name, size=size, root=root))
-        signature = Ed25519PrivateKey.from_private_bytes(self.seed).sign(text.encode())
-        return format_note(
-            Note(text=text, signatures=((self.key.name, self.key.key_id, signature),))
-        )
 
 
 class SubjectKeys:
@@ -105,6 +87,18 @@ class SubjectKeys:
             name: hmac.digest(bytes.fromhex(keys[name]), batch_key, "sha256") for name in wanted
         }
 
+    def payload_key(self, subject: str, batch_key: bytes) -> bytes:
+        """Return the 32-byte key that encrypts a subject's payloads of one batch.
+
+        It is another one than the run key, which goes to auditors.
+
+        Raises
+        ------
+        SubjectErased
+            If the subject was erased.
+        """
+        return self.run_keys([subject], hashlib.sha256(b"payload\0" + batch_key).digest())[subject]
+
     def erase(self, subject: str) -> None:
         """Forget a subject's key for good; its leaves stay in the tree and open to nobody.
 
@@ -115,7 +109,7 @@ class SubjectKeys:
             if self._mark(state, subject) in state["erased"]:
                 return
             # The master goes first: were it last, a crash in between would leave the key derivable.
-            _write_private(self._folder / MASTER_FILE, secrets.token_hex(SECRET_BYTES) + "\n")
+            write_private(self._folder / MASTER_FILE, secrets.token_hex(SECRET_BYTES) + "\n")
             state["keys"].pop(subject, None)
             state["erased"][self._mark(state, subject)] = ""
             self._store(state)
@@ -132,7 +126,7 @@ class SubjectKeys:
 
     def _store(self, state: Mapping[str, Mapping[str, str]]) -> None:
         text = json.dumps(state, sort_keys=True, indent=1, ensure_ascii=False)
-        _write_private(self._folder / SUBJECTS_FILE, text + "\n")
+        write_private(self._folder / SUBJECTS_FILE, text + "\n")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +135,8 @@ class OperatorKeys:
 
     folder: Path
     signer: Signer
+    cosigner: Cosigner
+    actions: Signer
     subjects: SubjectKeys
 
     @property
@@ -165,28 +161,68 @@ def load_or_create_keys(folder: Path, name: str = DEFAULT_NAME) -> OperatorKeys:
     InputError
         If the name is unusable, or a file of the folder is missing or damaged.
     """
-    try:
+    with _problems_named(folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _locked(folder):
             if _is_new(folder):
                 _create(folder, check_key_name(name))
             elif (folder / PRIVATE_FILE).exists() and not (folder / PUBLIC_FILE).exists():
                 # The making was interrupted before the last file, which follows from the key.
-                _write_private(folder / PUBLIC_FILE, _load_key(folder).text + "\n", mode=0o644)
+                _write_public(folder / PRIVATE_FILE)
             signer = _load_signer(folder)
             _check_secrets(folder)
+            _create_missing(folder / COSIGNER_FILE, signer.key.name, MLDSA44_COSIGNATURE_TYPE)
+            _create_missing(folder / ACTIONS_FILE, f"{signer.key.name}/{ACTIONS_NAME}")
+            cosigner = read_key(folder / COSIGNER_FILE, MLDSA44_COSIGNATURE_TYPE)
+            actions = read_key(folder / ACTIONS_FILE)
+    return OperatorKeys(
+        folder=folder,
+        signer=signer,
+        cosigner=Cosigner(key=cosigner[0], seed=cosigner[1]),
+        actions=Signer(key=actions[0], seed=actions[1]),
+        subjects=SubjectKeys(folder),
+    )
+
+
+def prepare_next_key(folder: Path) -> Signer:
+    """Draw the key that will replace the operator's, or return the one drawn before."""
+    with _problems_named(folder), _locked(folder):
+        current = _load_signer(folder)
+        if not (folder / NEXT_FILE).exists():
+            write_new_key(folder / NEXT_FILE, current.key.name)
+        key, seed = read_key(folder / NEXT_FILE)
+        return Signer(key=key, seed=seed, retired=(*current.retired, current.key))
+
+
+def promote_next_key(folder: Path) -> None:
+    """Make the next key the operator's; the log must hold the rotation by now.
+
+    Safe to repeat after a crash at any point.
+    """
+    with _problems_named(folder), _locked(folder):
+        current = _load_signer(folder)
+        following = read_key(folder / NEXT_FILE)[0]
+        retired = "".join(f"{key.text}\n" for key in (*current.retired, current.key))
+        if current.key != following:
+            write_private(folder / RETIRED_FILE, retired, mode=0o644)
+            # The private file first: its public one can be made anew from it.
+            (folder / PUBLIC_FILE).unlink(missing_ok=True)
+            write_private(folder / PRIVATE_FILE, (folder / NEXT_FILE).read_text(encoding="utf-8"))
+            _write_public(folder / PRIVATE_FILE)
+        (folder / NEXT_FILE).unlink()
+
+
+@contextmanager
+def _problems_named(folder: Path) -> Iterator[None]:
+    """Turn what is wrong with a key folder into one problem that names the file."""
+    try:
+        yield
     except (ValueError, KeyError, TypeError, OSError) as error:
         where = getattr(error, "filename", None) or folder
-        raise InputError(
-            [
-                Problem(
-                    where=f"key folder {where}",
-                    what=str(error),
-                    remedy="restore it or name another",
-                )
-            ]
-        ) from error
-    return OperatorKeys(folder=folder, signer=signer, subjects=SubjectKeys(folder))
+        problem = Problem(
+            where=f"key folder {where}", what=str(error), remedy="restore it or name another"
+        )
+        raise InputError([problem]) from error
 
 
 def _is_new(folder: Path) -> bool:
@@ -201,49 +237,38 @@ def _is_new(folder: Path) -> bool:
 
 def _create(folder: Path, name: str) -> None:
     """Write a new folder; its public key comes last."""
-    seed = secrets.token_bytes(SECRET_BYTES)
-    key = _public_key(name, seed)
     marks = {"keys": {}, "erased": {}, "marks": {"secret": secrets.token_hex(SECRET_BYTES)}}
-    _write_private(folder / SUBJECTS_FILE, json.dumps(marks, sort_keys=True, indent=1) + "\n")
-    _write_private(folder / MASTER_FILE, secrets.token_hex(SECRET_BYTES) + "\n")
-    material = format_base64(bytes([ED25519_TYPE]) + seed)
-    text = f"PRIVATE+KEY+{name}+{key.key_id.hex()}+{material}"
-    _write_private(folder / PRIVATE_FILE, text + "\n")
-    _write_private(folder / PUBLIC_FILE, key.text + "\n", mode=0o644)
+    write_private(folder / SUBJECTS_FILE, json.dumps(marks, sort_keys=True, indent=1) + "\n")
+    write_private(folder / MASTER_FILE, secrets.token_hex(SECRET_BYTES) + "\n")
+    write_new_key(folder / PRIVATE_FILE, name)
+    _write_public(folder / PRIVATE_FILE)
 
 
-def _public_key(name: str, seed: bytes) -> VerifierKey:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+def _create_missing(path: Path, name: str, kind: int = ED25519_TYPE) -> None:
+    """Draw a further key where the folder has none yet."""
+    if not path.exists():
+        write_new_key(path, name, kind)
+    if not path.with_suffix(".vkey").exists():
+        _write_public(path, kind)
 
-    public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
-    return VerifierKey(name=name, key_id=ed25519_key_id(name, public), public=public)
+
+def _write_public(path: Path, kind: int = ED25519_TYPE) -> None:
+    """Write the public key beside a private one."""
+    key = read_key(path, kind)[0]
+    write_private(path.with_suffix(".vkey"), f"{key.text}\n", mode=0o644)
 
 
 def _load_signer(folder: Path) -> Signer:
-    key = _load_key(folder)
+    key, seed = read_key(folder / PRIVATE_FILE)
     public = parse_verifier_key((folder / PUBLIC_FILE).read_text(encoding="utf-8"))
     if key != public:
         raise Malformed(f"{PUBLIC_FILE} does not belong to {PRIVATE_FILE}")
-    return Signer(key=key, seed=_load_seed(folder)[1])
-
-
-def _load_key(folder: Path) -> VerifierKey:
-    name, seed, key_id = _load_seed(folder)
-    key = _public_key(check_key_name(name), seed)
-    if key.key_id.hex() != key_id:
-        raise Malformed(f"{PRIVATE_FILE} is damaged: its key id does not belong to it")
-    return key
-
-
-def _load_seed(folder: Path) -> tuple[str, bytes, str]:
-    """Name, Ed25519 seed and key id as ``operator.key`` holds them."""
-    parts = (folder / PRIVATE_FILE).read_text(encoding="utf-8").removesuffix("\n").split("+", 4)
-    if len(parts) != 5 or parts[:2] != ["PRIVATE", "KEY"]:
-        raise Malformed(f"{PRIVATE_FILE} does not read PRIVATE KEY name keyid base64, joined by +")
-    raw = parse_base64(parts[4])
-    if len(raw) != 1 + SECRET_BYTES or raw[0] != ED25519_TYPE:
-        raise Malformed(f"{PRIVATE_FILE} holds no Ed25519 key")
-    return parts[2], raw[1:], parts[3]
+    signer = Signer(key=key, seed=seed)
+    if not (folder / RETIRED_FILE).exists():
+        return signer
+    retired = parse_verifier_keys((folder / RETIRED_FILE).read_text(encoding="utf-8"))
+    # Between two files of a promotion the list names the key that is still in use.
+    return replace(signer, retired=tuple(other for other in retired if other != key))
 
 
 def _check_secrets(folder: Path) -> None:
@@ -278,15 +303,3 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _write_private(path: Path, text: str, mode: int = 0o600) -> None:
-    """Write a file whole or not at all, with its mode from the first byte on."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,11 +11,21 @@ from typing import Any, Final
 from sqlalchemy import Connection, CursorResult, Engine, insert, select, text, update
 
 from data.records.posting import Batch, Finality, Receipt
-from ledger_adapter.keys import Signer
-from ledger_adapter.merkle import TILE_WIDTH, RightEdge, TileTree
+from ledger_adapter.merkle import TILE_WIDTH, ReadTile, RightEdge, TileTree
 from ledger_adapter.ports import KeyConflict, LedgerError, NotAppendOnly
-from ledger_adapter.sql_schema import BATCH, ENTRY, LOCK, NODE, create_tables
+from ledger_adapter.signers import Signer
+from ledger_adapter.sql_schema import RECORD_TABLES, LogTables, create_tables, insert_rows
+from ledger_adapter.verify.canonical import Malformed
 from ledger_adapter.verify.merkle import EMPTY_ROOT, leaf_hash
+from ledger_adapter.verify.note import (
+    Checkpoint,
+    VerifierKey,
+    add_signatures,
+    format_checkpoint,
+    parse_note,
+    verify_note,
+)
+from ledger_adapter.verify.rotation import rotation_key, rotation_leaf
 
 KEY_BYTES: Final = 32
 LEAF_BYTES_MAX: Final = 65_535  # what a tile export can carry (c2sp.org/tlog-tiles)
@@ -41,6 +51,8 @@ class SqlLog:
         SQLite (see `configure_sqlite`) or PostgreSQL. Tables and triggers are made where missing.
     signer : Signer
         Key of this log.
+    tables : LogTables
+        `RECORD_TABLES`, or `ACTION_TABLES` for the log of people's actions.
 
     Raises
     ------
@@ -48,17 +60,27 @@ class SqlLog:
         If the database is another one, or its newest head was not signed by this key.
     """
 
-    def __init__(self, engine: Engine, signer: Signer) -> None:
+    def __init__(self, engine: Engine, signer: Signer, tables: LogTables = RECORD_TABLES) -> None:
         if engine.dialect.name not in ("sqlite", "postgresql"):
             raise LedgerError(f"no ledger on {engine.dialect.name}: use SQLite or PostgreSQL")
         self._engine = engine
         self._signer = signer
+        self._tables = tables
         with engine.begin() as connection:
-            create_tables(connection)
-            newest = _newest(connection)
-        held = None if newest is None else newest.receipt
-        if held is not None and held.checkpoint != signer.sign_checkpoint(held.size, held.root):
-            raise LedgerError(f"the log was signed by another key than {signer.key.text}")
+            create_tables(connection, tables)
+            self._check_key(self._newest(connection))
+
+    def _check_key(self, newest: _Stored | None) -> None:
+        """Refuse a key that did not sign the newest head, or that was replaced in it."""
+        if newest is None:
+            return
+        receipt = newest.receipt
+        if receipt.checkpoint == self._signer.sign_checkpoint(receipt.size, receipt.root):
+            return
+        note = parse_note(receipt.checkpoint.encode())
+        mine = (self._signer.key.name, self._signer.key.key_id)
+        if note.signatures[0][:2] != mine or not verify_note(note, self._signer.key):
+            raise LedgerError(f"the log was signed by another key than {self._signer.key.text}")
 
     def post(self, batch: Batch, *, connection: Connection | None = None) -> Receipt:
         """Append a batch in one transaction and return its receipt.
@@ -84,51 +106,82 @@ class SqlLog:
         NotAppendOnly
             If ``batch.first`` is given and is not the size of the log.
         LedgerError
-            If the batch is empty, its key or a leaf has a wrong size, or the database is not set
-            to keep what it commits.
+            If the batch is empty, its key or a leaf has a wrong size, the database is not set
+            to keep what it commits, or the log's key was replaced.
         """
         _check_form(batch)
+        with self._transaction(connection) as opened:
+            return self._post(opened, batch)
+
+    def post_rotation(self, following: Signer) -> Receipt:
+        """Post the hand-over to another key; the head that covers it is signed by both.
+
+        From then on only a log opened with ``following`` takes batches.
+
+        Raises
+        ------
+        LedgerError
+            If ``following`` bears another name, or this key was replaced before.
+        """
+        old, new = self._signer.key, following.key
+        if new.name != old.name or new == old:
+            raise LedgerError(f"key {new.text} cannot follow {old.text}")
+        batch = Batch(key=rotation_key(old, new), leaves=(rotation_leaf(old, new),))
+        with self._transaction(None) as opened:
+            return self._post(opened, batch, following)
+
+    def _post(
+        self, connection: Connection, batch: Batch, following: Signer | None = None
+    ) -> Receipt:
         hashes = [leaf_hash(leaf) for leaf in batch.leaves]
         content = hashlib.sha256(b"".join(hashes)).digest()
-        with self._transaction(connection) as opened:
-            _check_durable(opened)
-            # The write comes first: it makes this the only poster until the transaction ends.
-            opened.execute(update(LOCK).values(turn=LOCK.c.turn + 1))
-            known = _of_key(opened, batch.key)
-            if known is not None:
-                if known.content != content:
-                    raise KeyConflict(f"key {batch.key.hex()} was posted with other content")
-                return known.receipt
-            return self._append(opened, batch, hashes, content)
+        _check_durable(connection)
+        self._take_turn(connection)
+        known = self._of_key(connection, batch.key)
+        if known is None:
+            return self._append(connection, batch, hashes, content, following)
+        if known.content != content:
+            raise KeyConflict(f"key {batch.key.hex()} was posted with other content")
+        return known.receipt
+
+    def _take_turn(self, connection: Connection) -> None:
+        """Become the only poster until the transaction ends: the write comes before any read."""
+        lock = self._tables.lock
+        connection.execute(update(lock).values(turn=lock.c.turn + 1))
 
     def _append(
-        self, connection: Connection, batch: Batch, hashes: list[bytes], content: bytes
+        self,
+        connection: Connection,
+        batch: Batch,
+        hashes: list[bytes],
+        content: bytes,
+        following: Signer | None,
     ) -> Receipt:
-        newest = _newest(connection)
+        newest = self._newest(connection)
+        # Another process may have replaced the key since this log was opened.
+        self._check_key(newest)
         first = 0 if newest is None else newest.receipt.size
         if batch.first is not None and batch.first != first:
             raise NotAppendOnly(f"batch starts at leaf {batch.first}, the log has {first} leaves")
-        edge = RightEdge(first, _TileReader(connection))
+        edge = RightEdge(first, self._reader(connection))
         nodes = edge.append(hashes)
+        size, root = edge.size, edge.root()
         receipt = Receipt(
             key=batch.key,
             first=first,
-            size=edge.size,
-            root=edge.root(),
+            size=size,
+            root=root,
             finality=Finality.LOCAL,
-            checkpoint=self._signer.sign_checkpoint(edge.size, edge.root()),
+            checkpoint=(
+                self._signer.sign_checkpoint(size, root)
+                if following is None
+                else following.sign_checkpoint(size, root, beside=self._signer)
+            ),
         )
+        insert_rows(connection, self._tables.entry, list(enumerate(batch.leaves, start=first)))
+        insert_rows(connection, self._tables.node, nodes)
         connection.execute(
-            insert(ENTRY),
-            [{"seq": seq, "leaf": leaf} for seq, leaf in enumerate(batch.leaves, start=first)],
-        )
-        if nodes:
-            connection.execute(
-                insert(NODE),
-                [{"level": level, "seq": seq, "hash": value} for level, seq, value in nodes],
-            )
-        connection.execute(
-            insert(BATCH).values(
+            insert(self._tables.batch).values(
                 seq=0 if newest is None else newest.number + 1,
                 key=receipt.key,
                 first=receipt.first,
@@ -143,7 +196,7 @@ class SqlLog:
     def get(self, key: bytes) -> Receipt | None:
         """Return the receipt of a posted key, or None."""
         with self._engine.connect() as connection:
-            known = _of_key(connection, key)
+            known = self._of_key(connection, key)
         return None if known is None else known.receipt
 
     def head(self, at: Finality = Finality.LOCAL) -> Receipt:
@@ -157,7 +210,7 @@ class SqlLog:
         if at > Finality.LOCAL:
             raise LedgerError(f"a log without an anchor has no {at.name} head")
         with self._engine.connect() as connection:
-            newest = _newest(connection)
+            newest = self._newest(connection)
         if newest is not None:
             return newest.receipt
         return Receipt(
@@ -172,18 +225,18 @@ class SqlLog:
     def inclusion(self, index: int, size: int) -> list[bytes]:
         """Return the inclusion proof of a leaf; raises LedgerError outside the log."""
         with self._engine.connect() as connection:
-            _check_size(connection, size)
+            self._check_size(connection, size)
             try:
-                return TileTree(_TileReader(connection)).inclusion(index, size)
+                return TileTree(self._reader(connection)).inclusion(index, size)
             except IndexError as error:
                 raise LedgerError(str(error)) from error
 
     def consistency(self, old: int, new: int) -> list[bytes]:
         """Return the consistency proof of two sizes; raises LedgerError outside the log."""
         with self._engine.connect() as connection:
-            _check_size(connection, new)
+            self._check_size(connection, new)
             try:
-                return TileTree(_TileReader(connection)).consistency(old, new)
+                return TileTree(self._reader(connection)).consistency(old, new)
             except IndexError as error:
                 raise LedgerError(str(error)) from error
 
@@ -196,7 +249,7 @@ class SqlLog:
             If the range is not inside the log (raised before the first leaf).
         """
         with self._engine.connect() as connection:
-            _check_size(connection, stop)
+            self._check_size(connection, stop)
         if not 0 <= start <= stop:
             raise LedgerError(f"no leaves from {start} to {stop}")
         return self._entries(start, stop)
@@ -204,37 +257,125 @@ class SqlLog:
     def _entries(self, start: int, stop: int) -> Iterator[bytes]:
         for begin in range(start, stop, ROWS_PER_READ):
             with self._engine.connect() as connection:
-                leaves = _leaves(connection, begin, min(stop, begin + ROWS_PER_READ))
+                leaves = self._leaves(connection, begin, min(stop, begin + ROWS_PER_READ))
             yield from leaves
+
+    def read_tile(self, level: int, tile: int) -> list[bytes]:
+        """Return the hashes of one tile stored so far, up to 256 (c2sp.org/tlog-tiles)."""
+        with self._engine.connect() as connection:
+            return self._reader(connection)(level, tile)
+
+    def add_cosignatures(self, size: int, lines: Sequence[str]) -> None:
+        """Keep signature lines for the head of ``size`` leaves; a line kept before is no change.
+
+        The caller has verified them: a log stores what it was given.
+        """
+        table = self._tables.cosignature
+        with self._transaction(None) as connection:
+            self._take_turn(connection)
+            held = set(self._cosignatures(connection, size))
+            last = connection.execute(
+                select(table.c.seq).order_by(table.c.seq.desc()).limit(1)
+            ).scalar()
+            new = [line for line in dict.fromkeys(lines) if line not in held]
+            for seq, line in enumerate(new, start=0 if last is None else last + 1):
+                connection.execute(insert(table).values(seq=seq, size=size, line=line))
+
+    def cosigned(self, receipt: Receipt) -> str:
+        """Return the checkpoint of a receipt with the cosignatures kept for its head."""
+        with self._engine.connect() as connection:
+            return add_signatures(receipt.checkpoint, self._cosignatures(connection, receipt.size))
+
+    def _cosignatures(self, connection: Connection, size: int) -> list[str]:
+        table = self._tables.cosignature
+        query = select(table.c.line).where(table.c.size == size).order_by(table.c.seq)
+        return list(connection.execute(query).scalars())
 
     def find_damage(self) -> list[str]:
         """Re-hash every leaf and compare nodes, roots and checkpoints; an empty list is good."""
         found: list[str] = []
         edge = RightEdge(0, lambda _level, _tile: [])
+        node, table, entry = self._tables.node, self._tables.batch, self._tables.entry
         with self._engine.connect() as connection:
-            nodes = {(row.level, row.seq): row.hash for row in connection.execute(select(NODE))}
-            batches = connection.execute(select(BATCH).order_by(BATCH.c.seq)).all()
-            rows = connection.execute(select(ENTRY.c.seq).order_by(ENTRY.c.seq.desc()).limit(1))
+            nodes = {(row.level, row.seq): row.hash for row in connection.execute(select(node))}
+            batches = connection.execute(select(table).order_by(table.c.seq)).all()
+            rows = connection.execute(select(entry.c.seq).order_by(entry.c.seq.desc()).limit(1))
             stored = rows.scalar()
         for batch in batches:
             if batch.first != edge.size:
                 found.append(f"batch {batch.seq} starts at {batch.first}, not {edge.size}")
                 return found
-            with self._engine.connect() as connection:
-                hashes = [leaf_hash(leaf) for leaf in _leaves(connection, batch.first, batch.size)]
+            hashes = [leaf_hash(leaf) for leaf in self._entries(batch.first, batch.size)]
             for level, seq, value in edge.append(hashes):
                 if nodes.pop((level, seq), None) != value:
                     found.append(f"node {level}/{seq} is not the hash of its children")
             if (batch.size, batch.root) != (edge.size, edge.root()):
                 found.append(f"batch {batch.seq}: the leaves do not give its root")
-            if batch.checkpoint != self._signer.sign_checkpoint(batch.size, batch.root):
-                found.append(f"batch {batch.seq}: its checkpoint is not the one signed")
         if nodes or (-1 if stored is None else stored) != edge.size - 1:
             found.append("rows stand outside every batch")
-        return found
+        return found + self._checkpoint_damage(batches)
+
+    def _checkpoint_damage(self, batches: Sequence[Any]) -> list[str]:
+        """Walk back from the newest head: each must be signed by the key in force then."""
+        found: list[str] = []
+        key, retired = self._signer.key, list(self._signer.retired)
+        for batch in reversed(batches):
+            signers: list[VerifierKey] = [key]
+            head = Checkpoint(origin=key.name, size=batch.size, root=batch.root)
+            try:
+                note = parse_note(batch.checkpoint.encode())
+            except Malformed:
+                note = None
+            if note is not None and len(note.signatures) > 1 and retired:
+                signers.append(retired.pop())
+            holds = (
+                note is not None
+                and note.text == format_checkpoint(head)
+                and [line[:2] for line in note.signatures]
+                == [(signer.name, signer.key_id) for signer in signers]
+                and all(verify_note(note, signer) for signer in signers)
+            )
+            if not holds:
+                found.append(f"batch {batch.seq}: its checkpoint is not the one signed")
+            key = signers[-1]
+        return found[::-1]
 
     def _transaction(self, given: Connection | None) -> AbstractContextManager[Connection]:
         return self._engine.begin() if given is None else nullcontext(given)
+
+    def _check_size(self, connection: Connection, size: int) -> None:
+        newest = self._newest(connection)
+        held = 0 if newest is None else newest.receipt.size
+        if not 0 <= size <= held:
+            raise LedgerError(f"the log has {held} leaves, asked for {size}")
+
+    def _newest(self, connection: Connection) -> _Stored | None:
+        table = self._tables.batch
+        return _stored(connection.execute(select(table).order_by(table.c.seq.desc()).limit(1)))
+
+    def _of_key(self, connection: Connection, key: bytes) -> _Stored | None:
+        table = self._tables.batch
+        return _stored(connection.execute(select(table).where(table.c.key == key)))
+
+    def _leaves(self, connection: Connection, start: int, stop: int) -> list[bytes]:
+        entry = self._tables.entry
+        query = select(entry.c.leaf).where(entry.c.seq >= start, entry.c.seq < stop)
+        return list(connection.execute(query.order_by(entry.c.seq)).scalars())
+
+    def _reader(self, connection: Connection) -> ReadTile:
+        """Return a reader of tiles in one query each: 256 leaves to hash, or 256 stored nodes."""
+        node = self._tables.node
+
+        def read(level: int, tile: int) -> list[bytes]:
+            start, stop = tile * TILE_WIDTH, (tile + 1) * TILE_WIDTH
+            if level == 0:
+                return [leaf_hash(leaf) for leaf in self._leaves(connection, start, stop)]
+            query = select(node.c.hash).where(
+                node.c.level == level, node.c.seq >= start, node.c.seq < stop
+            )
+            return list(connection.execute(query.order_by(node.c.seq)).scalars())
+
+        return read
 
 
 def _check_form(batch: Batch) -> None:
@@ -255,21 +396,6 @@ def _check_durable(connection: Connection) -> None:
         raise LedgerError("PRAGMA synchronous must be FULL: see configure_sqlite")
 
 
-def _check_size(connection: Connection, size: int) -> None:
-    newest = _newest(connection)
-    held = 0 if newest is None else newest.receipt.size
-    if not 0 <= size <= held:
-        raise LedgerError(f"the log has {held} leaves, asked for {size}")
-
-
-def _newest(connection: Connection) -> _Stored | None:
-    return _stored(connection.execute(select(BATCH).order_by(BATCH.c.seq.desc()).limit(1)))
-
-
-def _of_key(connection: Connection, key: bytes) -> _Stored | None:
-    return _stored(connection.execute(select(BATCH).where(BATCH.c.key == key)))
-
-
 def _stored(rows: CursorResult[Any]) -> _Stored | None:
     row = rows.mappings().first()
     if row is None:
@@ -283,24 +409,3 @@ def _stored(rows: CursorResult[Any]) -> _Stored | None:
         checkpoint=row["checkpoint"],
     )
     return _Stored(number=row["seq"], content=row["content"], receipt=receipt)
-
-
-def _leaves(connection: Connection, start: int, stop: int) -> list[bytes]:
-    query = select(ENTRY.c.leaf).where(ENTRY.c.seq >= start, ENTRY.c.seq < stop)
-    return list(connection.execute(query.order_by(ENTRY.c.seq)).scalars())
-
-
-class _TileReader:
-    """Reads one tile in one query: hashes of 256 leaves, or 256 stored nodes."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def __call__(self, level: int, tile: int) -> list[bytes]:
-        start, stop = tile * TILE_WIDTH, (tile + 1) * TILE_WIDTH
-        if level == 0:
-            return [leaf_hash(leaf) for leaf in _leaves(self._connection, start, stop)]
-        query = select(NODE.c.hash).where(
-            NODE.c.level == level, NODE.c.seq >= start, NODE.c.seq < stop
-        )
-        return list(self._connection.execute(query.order_by(NODE.c.seq)).scalars())

@@ -6,7 +6,9 @@ that others keep.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -27,60 +29,99 @@ from sqlalchemy import (
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
-METADATA: Final = MetaData()
 _INDEX: Final = BigInteger().with_variant(Integer(), "sqlite")
 
-ENTRY: Final = Table(
-    "ledger_entry",
-    METADATA,
-    Column("seq", _INDEX, primary_key=True, autoincrement=False),
-    Column("leaf", LargeBinary, nullable=False),
-    comment="The leaves of the log, in order.",
-)
-NODE: Final = Table(
-    "ledger_node",
-    METADATA,
-    Column("level", SmallInteger, primary_key=True, autoincrement=False),
-    Column("seq", _INDEX, primary_key=True, autoincrement=False),
-    Column("hash", LargeBinary, nullable=False),
-    comment="Roots of full tiles: one per 256 leaves (level 1), per 65,536 (level 2) and so on.",
-)
-BATCH: Final = Table(
-    "ledger_batch",
-    METADATA,
-    Column("seq", _INDEX, primary_key=True, autoincrement=False),
-    Column("key", LargeBinary, nullable=False, unique=True),
-    Column("first", _INDEX, nullable=False),
-    Column("size", _INDEX, nullable=False),
-    Column("root", LargeBinary, nullable=False),
-    Column("content", LargeBinary, nullable=False, comment="SHA-256 over the leaf hashes"),
-    Column("checkpoint", Text, nullable=False),
-    comment="What was posted under which key, and the head signed for it.",
-)
-LOCK: Final = Table(
-    "ledger_lock",
-    METADATA,
-    Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("turn", _INDEX, nullable=False),
-    comment="One row; whoever updates it is the one that posts. No evidence.",
-)
-APPEND_ONLY: Final = ("ledger_entry", "ledger_node", "ledger_batch")
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogTables:
+    """The tables of one log; ``name`` is their prefix."""
+
+    name: str
+    metadata: MetaData
+    entry: Table
+    node: Table
+    batch: Table
+    cosignature: Table
+    lock: Table
+
+    @property
+    def append_only(self) -> tuple[str, ...]:
+        """Names of the tables whose rows never change."""
+        tables = (self.entry, self.node, self.batch, self.cosignature)
+        return tuple(table.name for table in tables)
+
+
+def _log_tables(name: str) -> LogTables:
+    metadata = MetaData()
+    return LogTables(
+        name=name,
+        metadata=metadata,
+        entry=Table(
+            f"{name}_entry",
+            metadata,
+            Column("seq", _INDEX, primary_key=True, autoincrement=False),
+            Column("leaf", LargeBinary, nullable=False),
+            comment="The leaves of the log, in order.",
+        ),
+        node=Table(
+            f"{name}_node",
+            metadata,
+            Column("level", SmallInteger, primary_key=True, autoincrement=False),
+            Column("seq", _INDEX, primary_key=True, autoincrement=False),
+            Column("hash", LargeBinary, nullable=False),
+            comment="Roots of full tiles: one per 256 leaves (level 1), per 65,536 and so on.",
+        ),
+        batch=Table(
+            f"{name}_batch",
+            metadata,
+            Column("seq", _INDEX, primary_key=True, autoincrement=False),
+            Column("key", LargeBinary, nullable=False, unique=True),
+            Column("first", _INDEX, nullable=False),
+            Column("size", _INDEX, nullable=False),
+            Column("root", LargeBinary, nullable=False),
+            Column("content", LargeBinary, nullable=False, comment="SHA-256 over the leaf hashes"),
+            Column("checkpoint", Text, nullable=False),
+            comment="What was posted under which key, and the head signed for it.",
+        ),
+        cosignature=Table(
+            f"{name}_cosignature",
+            metadata,
+            Column("seq", _INDEX, primary_key=True, autoincrement=False),
+            Column("size", _INDEX, nullable=False),
+            Column("line", Text, nullable=False),
+            comment="Signature lines of others, and of the log's ML-DSA-44 key, on its heads.",
+        ),
+        lock=Table(
+            f"{name}_lock",
+            metadata,
+            Column("id", Integer, primary_key=True, autoincrement=False),
+            Column("turn", _INDEX, nullable=False),
+            comment="One row; whoever updates it is the one that posts. No evidence.",
+        ),
+    )
+
+
+RECORD_TABLES: Final = _log_tables("ledger")
+ACTION_TABLES: Final = _log_tables("action")
 
 # What a BEFORE INSERT trigger requires: rows come in order. SQLite's REPLACE deletes the old row
 # past every DELETE trigger, so a row that would collide has to be stopped before it is inserted,
 # also one that collides by the unique key only.
+_IN_ORDER: Final = "NEW.seq IS DISTINCT FROM (SELECT coalesce(max(seq) + 1, 0) FROM {table})"
 _OUT_OF_ORDER: Final = {
-    "ledger_entry": "NEW.seq IS DISTINCT FROM (SELECT coalesce(max(seq) + 1, 0) FROM ledger_entry)",
-    "ledger_node": (
+    "entry": _IN_ORDER,
+    "node": (
         "NEW.seq IS DISTINCT FROM"
-        " (SELECT coalesce(max(seq) + 1, 0) FROM ledger_node WHERE level = NEW.level)"
+        " (SELECT coalesce(max(seq) + 1, 0) FROM {table} WHERE level = NEW.level)"
     ),
-    "ledger_batch": (
-        "NEW.seq IS DISTINCT FROM (SELECT coalesce(max(seq) + 1, 0) FROM ledger_batch)"
-        " OR NEW.first IS DISTINCT FROM (SELECT coalesce(max(size), 0) FROM ledger_batch)"
-        " OR EXISTS (SELECT 1 FROM ledger_batch WHERE key = NEW.key)"
+    "batch": (
+        "NEW.seq IS DISTINCT FROM (SELECT coalesce(max(seq) + 1, 0) FROM {table})"
+        " OR NEW.first IS DISTINCT FROM (SELECT coalesce(max(size), 0) FROM {table})"
+        " OR EXISTS (SELECT 1 FROM {table} WHERE key = NEW.key)"
     ),
+    "cosignature": _IN_ORDER,
 }
+_COPY_TYPES: Final = {BigInteger: "int8", SmallInteger: "int2", LargeBinary: "bytea"}
 _ADVISORY_LOCK: Final = 0x6772_6964  # any number that nobody else uses for set-up
 
 
@@ -103,27 +144,31 @@ def configure_sqlite(engine: Engine) -> Engine:
     return engine
 
 
-def create_tables(connection: Connection) -> None:
+def create_tables(connection: Connection, tables: LogTables) -> None:
     """Create tables and triggers where they are missing; safe to call by many at once."""
     if connection.dialect.name == "postgresql":
         connection.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
     elif not getattr(connection.connection.dbapi_connection, "in_transaction", False):
         # Python's driver starts no transaction for DDL, so two first starts could collide.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
-    METADATA.create_all(connection)
-    statements = _TRIGGERS[connection.dialect.name]
-    for statement in statements:
+    tables.metadata.create_all(connection)
+    triggers = {"sqlite": _sqlite_triggers, "postgresql": _postgresql_triggers}
+    for statement in triggers[connection.dialect.name](tables):
         # exec_driver_sql, because a colon or percent sign in DDL is no parameter
         connection.exec_driver_sql(statement)
-    if connection.execute(select(LOCK.c.id)).first() is None:
-        connection.execute(insert(LOCK).values(id=1, turn=0))
+    if connection.execute(select(tables.lock.c.id)).first() is None:
+        connection.execute(insert(tables.lock).values(id=1, turn=0))
 
 
-def _sqlite_triggers() -> list[str]:
+def _out_of_order(table: str) -> str:
+    return _OUT_OF_ORDER[table.rpartition("_")[2]].format(table=table)
+
+
+def _sqlite_triggers(tables: LogTables) -> list[str]:
     found = []
-    for table in APPEND_ONLY:
+    for table in tables.append_only:
         refuse = f"SELECT RAISE(ABORT, '{table} is append-only')"
-        condition = _OUT_OF_ORDER[table].replace("IS DISTINCT FROM", "IS NOT")
+        condition = _out_of_order(table).replace("IS DISTINCT FROM", "IS NOT")
         found += [
             (
                 f"CREATE TRIGGER IF NOT EXISTS {table}_insert BEFORE INSERT ON {table}"
@@ -141,7 +186,7 @@ def _sqlite_triggers() -> list[str]:
     return found
 
 
-def _postgresql_triggers() -> list[str]:
+def _postgresql_triggers(tables: LogTables) -> list[str]:
     found = [
         (
             "CREATE OR REPLACE FUNCTION ledger_refuse() RETURNS trigger LANGUAGE plpgsql AS $$"
@@ -149,11 +194,11 @@ def _postgresql_triggers() -> list[str]:
             " ERRCODE = 'integrity_constraint_violation'; END $$"
         )
     ]
-    for table in APPEND_ONLY:
+    for table in tables.append_only:
         found += [
             (
                 f"CREATE OR REPLACE FUNCTION {table}_in_order() RETURNS trigger"
-                f" LANGUAGE plpgsql AS $$ BEGIN IF {_OUT_OF_ORDER[table]} THEN"
+                f" LANGUAGE plpgsql AS $$ BEGIN IF {_out_of_order(table)} THEN"
                 f" RAISE EXCEPTION '{table} is append-only'"
                 " USING ERRCODE = 'integrity_constraint_violation'; END IF; RETURN NEW; END $$"
             ),
@@ -173,4 +218,20 @@ def _postgresql_triggers() -> list[str]:
     return found
 
 
-_TRIGGERS: Final = {"sqlite": _sqlite_triggers(), "postgresql": _postgresql_triggers()}
+def insert_rows(connection: Connection, table: Table, rows: Sequence[Sequence[object]]) -> None:
+    """Insert rows whose cells stand in the order of the columns.
+
+    By COPY on PostgreSQL, which takes several times as many rows per second as INSERT.
+    """
+    if not rows:
+        return
+    names = [column.name for column in table.columns]
+    if connection.dialect.name != "postgresql":
+        connection.execute(insert(table), [dict(zip(names, row, strict=True)) for row in rows])
+        return
+    driver: Any = connection.connection.driver_connection
+    copy = f"COPY {table.name} ({', '.join(names)}) FROM STDIN (FORMAT BINARY)"
+    with driver.cursor() as cursor, cursor.copy(copy) as stream:
+        stream.set_types([_COPY_TYPES[type(column.type)] for column in table.columns])
+        for row in rows:
+            stream.write_row(row)

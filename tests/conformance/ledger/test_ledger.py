@@ -21,7 +21,7 @@ from ledger_adapter.outbox import (
 )
 from ledger_adapter.ports import KeyConflict, Ledger, LedgerError, NotAppendOnly
 from ledger_adapter.sql_log import SqlLog
-from ledger_adapter.sql_schema import configure_sqlite
+from ledger_adapter.sql_schema import RECORD_TABLES, configure_sqlite
 from ledger_adapter.verify.merkle import (
     leaf_hash,
     root_hash,
@@ -29,14 +29,10 @@ from ledger_adapter.verify.merkle import (
     verify_inclusion,
 )
 from ledger_adapter.verify.note import open_checkpoint
+from tests.support.ledger_batches import batch
 
 SIZES = (1, 2, 1, 3, 1, 7, 240, 1, 1, 255, 256, 1)
-TABLES = ("ledger_entry", "ledger_node", "ledger_batch")
-
-
-def batch(number: int, count: int = 1, first: int | None = None) -> Batch:
-    leaves = tuple(f"batch {number} leaf {k}".encode() for k in range(count))
-    return Batch(key=number.to_bytes(32, "big"), leaves=leaves, first=first)
+TABLES = RECORD_TABLES.append_only
 
 
 @pytest.fixture(scope="module")
@@ -170,9 +166,11 @@ def test_result_and_batch_share_one_transaction(log: SqlLog, engine: Engine) -> 
 
 @pytest.mark.parametrize("table", TABLES)
 def test_stored_rows_cannot_change(log: SqlLog, engine: Engine, table: str) -> None:
-    log.post(batch(1, 300))
+    head = log.post(batch(1, 300))
+    log.add_cosignatures(head.size, ["a line\n"])
     sqlite = engine.dialect.name == "sqlite"
-    value = {"ledger_entry": "leaf", "ledger_node": "hash", "ledger_batch": "root"}[table]
+    value = {"ledger_entry": "leaf", "ledger_node": "hash", "ledger_batch": "root",
+             "ledger_cosignature": "line"}[table]  # fmt: skip
     with engine.connect() as connection:
         columns = list(connection.execute(text(f"SELECT * FROM {table} LIMIT 1")).mappings().one())
     names = ", ".join(columns)

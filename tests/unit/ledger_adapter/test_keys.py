@@ -24,7 +24,8 @@ def test_made_on_first_use_and_the_same_afterwards(tmp_path: Path) -> None:
     assert (folder / "operator.vkey").read_text() == first.vkey_text
     assert parse_verifier_key(first.vkey_text) == first.signer.key
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
-    assert modes.pop("operator.vkey") == 0o644
+    for name in ("operator.vkey", "operator-mldsa.vkey", "actions.vkey"):
+        assert modes.pop(name) == 0o644
     assert set(modes.values()) == {0o600}
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 

@@ -6,9 +6,9 @@ import pytest
 
 from ledger_adapter.verify.canonical import Malformed, parse_base64, parse_decimal
 from ledger_adapter.verify.note import (
-    ed25519_key_id,
     format_checkpoint,
     format_note,
+    key_id_of,
     open_checkpoint,
     parse_checkpoint,
     parse_note,
@@ -140,7 +140,7 @@ def test_an_open_checkpoint_is_ours_alone() -> None:
     public = secret.public_key().public_bytes_raw()
 
     def signed(text: str, name: str = "log.example/a") -> tuple[VerifierKey, bytes]:
-        key = VerifierKey(name=name, key_id=ed25519_key_id(name, public), public=public)
+        key = VerifierKey(name=name, key_id=key_id_of(name, public), public=public)
         line = (name, key.key_id, secret.sign(text.encode()))
         return key, format_note(Note(text=text, signatures=(line,))).encode()
 

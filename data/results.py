@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 from data.canonical import pretty_json, write_atomically
 from data.csv_table import Column, table_bytes
 from data.periods import format_utc
-from data.records.clearing import Award, Certificate, ClearingCase, ClearingResult
+from data.records.clearing import (
+    Award,
+    Certificate,
+    ClearingCase,
+    ClearingResult,
+    IntegerReport,
+)
 from data.result_trades import trade_columns
 
 Floats = NDArray[np.float64]
@@ -219,8 +225,26 @@ def _summary(result: ClearingResult, case: ClearingCase) -> dict[str, object]:
         "bound_kind": result.bound_kind,
         "gap": gap,
         "certificate": _certificate(result.certificate),
+        "integers": _integers(result.integers),
         "input_sha256": result.input_sha256,
         "versions": dict(result.versions),
+    }
+
+
+def _integers(report: IntegerReport | None) -> dict[str, object] | None:
+    """What is said of the search over integers; None where no order has one."""
+    if report is None:
+        return None
+    return {
+        "orders": report.orders,
+        "choices_cleared": report.choices_cleared,
+        "proven": report.proven,
+        "gap": _finite(report.gap),
+        "overstated_eur": _finite(report.overstated_eur),
+        "paradoxically_rejected": [
+            {"order": order, "surplus_eur": worth} for order, worth in report.paradoxically_rejected
+        ],
+        "message": report.message,
     }
 
 

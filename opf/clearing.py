@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib.metadata import version
 
-import numpy as np
-from numpy.typing import NDArray
-
 from data.errors import UnsupportedComponent, refuse_if_any
 from data.records.clearing import ClearingCase, ClearingResult
 from data.study import case_sha256
@@ -16,17 +13,19 @@ from opf.certificate import certify, lower_bound_eur, replay_state
 from opf.describe import describe_grid, make_awards
 from opf.formulations.by_name import clear_approximation
 from opf.infeasible import carried_share, contradicting_orders, infeasible_result
+from opf.integer_choice import integer_orders
+from opf.integer_clearing import Search, choose_integers
 from opf.kkt import reduced_costs
-from opf.one_direction import ROUNDS_MAX, close_wrong_directions
+from opf.one_direction import optimise_one_way
+from opf.paradox import with_search
 from opf.power_flow import PowerFlowDiverged
 from opf.prices import price_buses
 from opf.problem import Problem, cost_eur, prepare_problem
 from opf.quadratic import StepInfeasible, StepStopped
 from opf.settled import list_slack, settle_on_ticks
-from opf.successive import Solution, optimise
+from opf.successive import Solution
 from opf.warm_start import start_from
 
-Floats = NDArray[np.float64]
 Progress = Callable[[int, float, float], None]
 
 
@@ -77,11 +76,22 @@ def clear_case(
             )
         return clear_approximation(case)
     problem = prepare_problem(case)
+    if cone_bound and integer_orders(case):
+        raise UnsupportedComponent(
+            "the cone bound says nothing about block and curtail orders: clear without it, the "
+            "search over their integers reports its own bound"
+        )
     if cone_bound:
         refuse_without_cone(problem)
     input_sha256 = case_sha256(case)
+    begin = None if start is None else start_from(problem, start)
+    search: Search | None = None
     try:
-        problem, solution = _optimise_one_way(problem, start, progress, out_of_time)
+        if integer_orders(case):
+            search = choose_integers(problem, begin, progress, out_of_time)
+            problem, solution = search.best.problem, search.best.solution
+        else:
+            problem, solution = optimise_one_way(problem, begin, progress, out_of_time)
     except StepInfeasible as error:
         refuse_if_any(contradicting_orders(problem))
         return infeasible_result(problem, f"no schedule was found: {error}", input_sha256)
@@ -90,40 +100,9 @@ def clear_case(
     except StepStopped as error:
         return infeasible_result(problem, f"no schedule was found: {error}", input_sha256)
     result = _conclude(problem, solution, input_sha256)
+    if search is not None:
+        return with_search(case, result, search.report, search.bound_eur)
     return with_cone_bound(case, result) if cone_bound else result
-
-
-def _optimise_one_way(
-    problem: Problem,
-    start: ClearingResult | None,
-    progress: Progress | None,
-    out_of_time: Callable[[], bool] | None,
-) -> tuple[Problem, Solution]:
-    """Optimise; where a storage both charges and discharges, close one direction and go on."""
-    begin = None if start is None else start_from(problem, start)
-    try:
-        solution = optimise(problem, begin, progress, out_of_time)
-    except PowerFlowDiverged:
-        # without any award the grid may collapse where generation on site would have held it
-        solution = optimise(problem, _everything(problem), progress, out_of_time)
-    for _ in range(ROUNDS_MAX):
-        narrowed = close_wrong_directions(problem, solution.x)
-        if narrowed is None:
-            break
-        problem = narrowed
-        again = np.clip(solution.x, problem.resources.lower, problem.resources.upper)
-        solution = optimise(problem, again, progress, out_of_time)
-    return problem, solution
-
-
-def _everything(problem: Problem) -> Floats:
-    """Every bounded injection fully accepted, every withdrawal at its least."""
-    res = problem.resources
-    x = np.where(np.isfinite(res.lower), res.lower, 0.0)
-    column = res.inject_column[res.inject_p > 0]
-    column = column[np.isfinite(res.upper[column])]
-    x[column] = res.upper[column]
-    return x
 
 
 def _say_diverged(problem: Problem, error: PowerFlowDiverged) -> str:

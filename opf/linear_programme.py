@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,44 @@ def solve_linear(
     """
     import highspy
 
+    highs = _load(cost, rows, rows_lower, rows_upper, lower, upper)
+    highs.setOptionValue("time_limit", TIME_LIMIT_S)
+    highs.run()
+    status = highs.getModelStatus()
+    if _says_infeasible(status):
+        return None
+    if status != highspy.HighsModelStatus.kOptimal:
+        raise SolverStopped(f"HiGHS stopped with {highs.modelStatusToString(status)}")
+    solution = highs.getSolution()
+    return LinearSolution(
+        x=np.asarray(solution.col_value),
+        objective=float(highs.getInfo().objective_function_value),
+        row_dual=np.asarray(solution.row_dual),
+        column_dual=np.asarray(solution.col_dual),
+    )
+
+
+def _says_infeasible(status: object) -> bool:
+    """Whether HiGHS found that no point exists."""
+    import highspy
+
+    return status in (
+        highspy.HighsModelStatus.kInfeasible,
+        highspy.HighsModelStatus.kUnboundedOrInfeasible,
+    )
+
+
+def _load(
+    cost: Floats,
+    rows: sparse.spmatrix,
+    rows_lower: Floats,
+    rows_upper: Floats,
+    lower: Floats,
+    upper: Floats,
+) -> Any:  # noqa: ANN401  highspy ships no types
+    """Hand a programme to HiGHS: one thread, one seed, no log."""
+    import highspy
+
     columns = sparse.csc_matrix(rows)
     programme = highspy.HighsLp()
     programme.num_col_, programme.num_row_ = len(cost), columns.shape[0]
@@ -62,22 +100,69 @@ def solve_linear(
     programme.a_matrix_.value_ = columns.data
     highs = highspy.Highs()  # type: ignore[no-untyped-call]
     highs.silent()
-    for name, value in (("threads", 1), ("random_seed", 0), ("time_limit", TIME_LIMIT_S)):
+    for name, value in (("threads", 1), ("random_seed", 0)):
         highs.setOptionValue(name, value)
     highs.passModel(programme)
+    return highs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixedIntegerSolution:
+    """Best point of a mixed-integer linear programme and the bound that was proven for it."""
+
+    x: Floats
+    objective: float
+    bound: float
+
+
+def solve_mixed_integer(
+    cost: Floats,
+    rows: sparse.spmatrix,
+    rows_lower: Floats,
+    rows_upper: Floats,
+    lower: Floats,
+    upper: Floats,
+    binary: NDArray[np.bool_],
+    *,
+    gap: float,
+    time_limit_s: float,
+) -> MixedIntegerSolution | None:
+    """Minimise as `solve_linear`, with the ``binary`` columns 0 or 1; no duals are read.
+
+    Returns
+    -------
+    MixedIntegerSolution or None
+        None when the programme is infeasible.
+
+    Raises
+    ------
+    SolverStopped
+        Where HiGHS finds no point within the time limit.
+    """
+    import highspy
+
+    highs = _load(cost, rows, rows_lower, rows_upper, lower, upper)
+    whole = np.flatnonzero(binary).astype(np.int32)
+    kinds = np.full(len(whole), highspy.HighsVarType.kInteger)
+    highs.changeColsIntegrality(len(whole), whole, kinds)
+    for name, value in (
+        ("time_limit", time_limit_s),
+        ("mip_rel_gap", gap),
+        ("mip_abs_gap", 1e-9),
+        ("mip_feasibility_tolerance", 1e-9),
+        ("primal_feasibility_tolerance", 1e-9),
+        ("dual_feasibility_tolerance", 1e-9),
+    ):
+        highs.setOptionValue(name, value)
     highs.run()
     status = highs.getModelStatus()
-    if status in (
-        highspy.HighsModelStatus.kInfeasible,
-        highspy.HighsModelStatus.kUnboundedOrInfeasible,
-    ):
+    if _says_infeasible(status):
         return None
-    if status != highspy.HighsModelStatus.kOptimal:
+    info = highs.getInfo()
+    if info.primal_solution_status != highspy.SolutionStatus.kSolutionStatusFeasible:
         raise SolverStopped(f"HiGHS stopped with {highs.modelStatusToString(status)}")
-    solution = highs.getSolution()
-    return LinearSolution(
-        x=np.asarray(solution.col_value),
-        objective=float(highs.getInfo().objective_function_value),
-        row_dual=np.asarray(solution.row_dual),
-        column_dual=np.asarray(solution.col_dual),
+    return MixedIntegerSolution(
+        x=np.asarray(highs.getSolution().col_value),
+        objective=float(info.objective_function_value),
+        bound=float(info.mip_dual_bound),
     )

@@ -8,15 +8,19 @@ problem is solved and priced again. An added throughput cost (the order's own) m
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from opf.power_flow import PowerFlowDiverged
 from opf.problem import Problem
 from opf.quadratic import StepProgramme
+from opf.successive import Solution, optimise
 
 Floats = NDArray[np.float64]
+Progress = Callable[[int, float, float], None]
 
 # Both directions above this count as burning energy: the ticks of one award [MW].
 BOTH_ABOVE_MW: Final = 1e-5
@@ -50,3 +54,35 @@ def close_wrong_directions(problem: Problem, x: Floats) -> Problem | None:
             narrowed, problem.programme.tree, problem.periods, problem.case.periods.mtu_h
         ),
     )
+
+
+def optimise_one_way(
+    problem: Problem,
+    begin: Floats | None,
+    progress: Progress | None,
+    out_of_time: Callable[[], bool] | None,
+) -> tuple[Problem, Solution]:
+    """Optimise; where a storage both charges and discharges, close one direction and go on."""
+    try:
+        solution = optimise(problem, begin, progress, out_of_time)
+    except PowerFlowDiverged:
+        # without any award the grid may collapse where generation on site would have held it
+        solution = optimise(problem, _everything(problem), progress, out_of_time)
+    for _ in range(ROUNDS_MAX):
+        narrowed = close_wrong_directions(problem, solution.x)
+        if narrowed is None:
+            break
+        problem = narrowed
+        again = np.clip(solution.x, problem.resources.lower, problem.resources.upper)
+        solution = optimise(problem, again, progress, out_of_time)
+    return problem, solution
+
+
+def _everything(problem: Problem) -> Floats:
+    """Every bounded injection fully accepted, every withdrawal at its least."""
+    res = problem.resources
+    x = np.where(np.isfinite(res.lower), res.lower, 0.0)
+    column = res.inject_column[res.inject_p > 0]
+    column = column[np.isfinite(res.upper[column])]
+    x[column] = res.upper[column]
+    return x

@@ -19,6 +19,7 @@ from data.records.clearing import (
     ClearingCase,
     ClearingResult,
     GridState,
+    IntegerReport,
     PricePart,
     Prices,
     Violation,
@@ -113,6 +114,14 @@ def _award_buses(order: Order) -> tuple[int, ...]:
     if isinstance(order, BilateralOrder):
         return (order.buses[0][0], order.bus_to)
     return tuple(bus for bus, _ in order.buses)
+
+
+def _integer_report(stated: dict[str, Any] | None) -> IntegerReport | None:
+    """Read back what is said of the search over integers."""
+    if stated is None:
+        return None
+    missed = tuple((one["order"], one["surplus_eur"]) for one in stated["paradoxically_rejected"])
+    return IntegerReport(**{**stated, "paradoxically_rejected": missed})
 
 
 def _known(cells: NDArray[Any]) -> Floats | None:
@@ -293,4 +302,5 @@ class _Reader:
             certificate=Certificate(**certificate),
             input_sha256=summary["input_sha256"],
             versions=tuple(sorted(summary["versions"].items())),
+            integers=_integer_report(summary.get("integers")),
         )

@@ -219,6 +219,39 @@ class Certificate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IntegerReport:
+    """How the integers of block and curtail orders were chosen.
+
+    Parameters
+    ----------
+    orders : int
+        Orders that carry an integer.
+    choices_cleared : int
+        Choices that were cleared with AC physics and priced.
+    proven : bool
+        No choice that the definition admits costs less than the answer.
+    gap : float
+        (cost of the answer - bound) / cost. The bound ignores that no accepted order may lose
+        money.
+    overstated_eur : float
+        By how much the linearised programme overstated the cost of a choice at most [EUR]; the
+        search went on by twice as much.
+    paradoxically_rejected : tuple of (order, EUR)
+        Rejected orders and what they would have earned at the published prices.
+    message : str
+        What ended the search early, if anything did.
+    """
+
+    orders: int
+    choices_cleared: int
+    proven: bool
+    gap: float
+    overstated_eur: float
+    paradoxically_rejected: tuple[tuple[str, float], ...] = ()
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClearingResult:
     """Awards, prices with parts, flows, voltages and the certificate of one solve."""
 
@@ -230,10 +263,11 @@ class ClearingResult:
     penalty_eur: float
     violations: tuple[Violation, ...]
     bound_eur: float | None
-    bound_kind: Literal["lp", "soc", "none"]
+    bound_kind: Literal["lp", "soc", "milp", "none"]
     awards: tuple[Award, ...]
     prices: Prices
     grid: GridState
     certificate: Certificate
     input_sha256: str
     versions: tuple[tuple[str, str], ...] = ()
+    integers: IntegerReport | None = None

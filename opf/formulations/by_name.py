@@ -11,6 +11,7 @@ from opf.formulations.branch_flow_soc import clear_branch_flow_soc
 from opf.formulations.copper_plate import clear_copper_plate
 from opf.formulations.lindistflow import clear_lindistflow
 from opf.infeasible import contradicting_orders
+from opf.integer_choice import integer_orders
 from opf.problem import prepare_problem
 from opf.quadratic import StepInfeasible
 
@@ -34,6 +35,10 @@ def clear_approximation(case: ClearingCase) -> ClearingResult:
     if case.formulation not in APPROXIMATIONS:
         names = ", ".join(("ac", *APPROXIMATIONS))
         raise UnsupportedComponent(f"formulation {case.formulation!r} is none of {names}")
+    if whole := integer_orders(case):
+        raise UnsupportedComponent(
+            f"order {whole[0].id}: blocks and curtailments are cleared by formulation 'ac' alone"
+        )
     try:
         return APPROXIMATIONS[case.formulation](case)
     except StepInfeasible:

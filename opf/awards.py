@@ -2,7 +2,7 @@
 
 Powers are quantised before anything is derived. A storage is rounded along its path, so that its
 state of charge never leaves its bounds; a shift keeps its energy in every window; reactive power is
-rounded towards zero. Equal columns (same period, cost and injection) share pro rata to their size.
+rounded towards zero. What equal orders got together is shared in `opf.equal_orders`.
 """
 
 from __future__ import annotations
@@ -40,35 +40,6 @@ def _to_ticks(power_mw: Floats, lower: Floats, upper: Floats) -> Floats:
     least = np.ceil(np.round(lower * MICRO_PER_UNIT, 3))
     most = np.floor(np.round(upper * MICRO_PER_UNIT, 3))
     return np.clip(ticks, least, most) / MICRO_PER_UNIT + 0.0
-
-
-def share_equal_columns(resources: Resources, x: Floats) -> Floats:
-    """Split what equal columns got together pro rata to their size."""
-    shared = x.copy()
-    tied = np.zeros(len(x), dtype=bool)
-    tied[resources.rows.indices] = True
-    signature: dict[tuple[object, ...], list[int]] = {}
-    single = np.bincount(resources.inject_column, minlength=len(x)) == 1
-    for entry, column in enumerate(resources.inject_column.tolist()):
-        if (
-            single[column]
-            and not tied[column]
-            and resources.upper[column] > resources.lower[column]
-        ):
-            key = (
-                int(resources.period[column]),
-                int(resources.inject_node[entry]),
-                float(resources.cost[column]),
-                float(resources.inject_p[entry]),
-                float(resources.inject_q[entry]),
-            )
-            signature.setdefault(key, []).append(column)
-    for columns in signature.values():
-        if len(columns) > 1:
-            room = resources.upper[columns] - resources.lower[columns]
-            got = x[columns] - resources.lower[columns]
-            shared[columns] = resources.lower[columns] + room * (got.sum() / room.sum())
-    return shared
 
 
 def _round_storage(order: StorageOrder, columns: OrderColumns, x: Floats, mtu_h: float) -> None:
@@ -137,7 +108,7 @@ def _round_shift(order: ShiftOrder, columns: OrderColumns, resources: Resources,
 
 def quantise(case: ClearingCase, resources: Resources, x: Floats) -> Floats:
     """Put a decision on the tick; every bound and coupling of an order still holds."""
-    x = share_equal_columns(resources, x)
+    x = x.copy()
     h = case.periods.mtu_h
     for columns in resources.orders:
         order = columns.order

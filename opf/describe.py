@@ -80,7 +80,8 @@ def make_awards(problem: Problem, solution: Solution, prices: Prices) -> tuple[A
     price_at = dict(zip(buses, prices.dlmp_p_eur_per_mwh, strict=True))
     row_of = {bus: row for row, bus in enumerate(buses)}
     awards = []
-    for columns in problem.resources.orders:
-        award = make_award(problem.case, problem.resources, columns, solution.x, price_at)
+    offers, x = problem.equal.offers, problem.equal.split(solution.x)
+    for columns in offers.orders:
+        award = make_award(problem.case, offers, columns, x, price_at)
         awards.append(reason_for(problem.case, columns.order, award, prices, row_of))
     return tuple(awards)

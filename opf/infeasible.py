@@ -28,7 +28,7 @@ Floats = NDArray[np.float64]
 
 def contradicting_orders(problem: Problem) -> Iterator[InputProblem]:
     """Name every order whose own constraints cannot be met together, whatever the grid does."""
-    for columns in problem.resources.orders:
+    for columns in problem.equal.offers.orders:
         if not _can_be_met(problem, columns):
             yield InputProblem(
                 where=f"order {columns.order.id}",
@@ -39,7 +39,7 @@ def contradicting_orders(problem: Problem) -> Iterator[InputProblem]:
 
 def _can_be_met(problem: Problem, columns: OrderColumns) -> bool:
     """Whether the columns of one order have a feasible point."""
-    res = problem.resources
+    res = problem.equal.offers
     blocks = (
         columns.steps, columns.charge, columns.discharge, columns.energy, columns.power,
         columns.rebound, columns.ratio, columns.reactive,

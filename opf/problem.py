@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.records.clearing import ClearingCase
+from opf.equal_orders import EqualOrders, merge_equal_orders
 from opf.grid import Grid, build_grid
 from opf.integer_choice import NOTHING_ACCEPTED, IntegerChoice
 from opf.limits import (
@@ -48,12 +49,16 @@ class Tolerances:
 
 @dataclass(slots=True, kw_only=True)
 class Problem:
-    """Everything that is prepared once for a case."""
+    """Everything that is prepared once for a case.
+
+    ``resources`` are the columns of the programme; ``equal`` leads back to those of every order.
+    """
 
     case: ClearingCase
     grid: Grid
     solver: NodalSolver
     resources: Resources
+    equal: EqualOrders
     limits: LimitSet
     merit_scale: Floats
     programme: StepProgramme
@@ -69,7 +74,7 @@ def prepare_problem(case: ClearingCase, tolerances: Tolerances | None = None) ->
     """Build grid, resources, limits and the programme of a case, no integer order accepted."""
     grid = build_grid(case.network)
     solver = NodalSolver(grid)
-    resources = build_resources(case, grid, NOTHING_ACCEPTED)
+    resources, equal = merge_equal_orders(build_resources(case, grid, NOTHING_ACCEPTED))
     limits = list_limits(case, grid)
     flat = _flat_state(solver)
     nodes = np.unique(resources.inject_node)
@@ -79,6 +84,7 @@ def prepare_problem(case: ClearingCase, tolerances: Tolerances | None = None) ->
         grid=grid,
         solver=solver,
         resources=resources,
+        equal=equal,
         limits=limits,
         merit_scale=_merit_scale(solver, flat, limits),
         programme=StepProgramme(resources, tree, len(case.periods), case.periods.mtu_h),
@@ -89,12 +95,12 @@ def prepare_problem(case: ClearingCase, tolerances: Tolerances | None = None) ->
 def with_choice(problem: Problem, choice: IntegerChoice) -> Problem:
     """Return the problem with its integers chosen otherwise; grid and limits stay."""
     case = problem.case
-    resources = build_resources(case, problem.grid, choice)
+    resources, equal = merge_equal_orders(build_resources(case, problem.grid, choice))
     nodes = np.unique(resources.inject_node)
     flat = _flat_state(problem.solver)
     tree = build_flow_tree(problem.grid, nodes, np.abs(flat.v[:, 0]))
     programme = StepProgramme(resources, tree, len(case.periods), case.periods.mtu_h)
-    return dataclasses.replace(problem, resources=resources, programme=programme)
+    return dataclasses.replace(problem, resources=resources, equal=equal, programme=programme)
 
 
 def _flat_state(solver: NodalSolver) -> AcState:

@@ -31,6 +31,7 @@ from opf.grid import Grid
 from opf.integer_choice import IntegerChoice
 from opf.integer_columns import add_block, add_curtail, add_family_rows
 from opf.order_columns import OrderColumns
+from opf.order_content import content_of
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -259,7 +260,7 @@ def build_resources(case: ClearingCase, grid: Grid, choice: IntegerChoice) -> Re
     }
     b = ColumnBuilder(periods=len(case.periods), mtu_h=case.periods.mtu_h, node_of_bus=node_of_bus)
     orders = []
-    for order in case.orders:
+    for order in sorted(case.orders, key=content_of):
         if isinstance(order, BlockOrder):
             orders.append(add_block(b, order, accepted=choice.accepts(order.id)))
         elif isinstance(order, CurtailOrder):
@@ -267,6 +268,7 @@ def build_resources(case: ClearingCase, grid: Grid, choice: IntegerChoice) -> Re
         else:
             orders.append(_ADD[type(order)](b, case, order))
     add_family_rows(b, orders)
+    place = {order.id: k for k, order in enumerate(case.orders)}
     period = np.concatenate(b.period)
     empty_int, empty = np.zeros(0, dtype=np.int64), np.zeros(0)
     column = np.concatenate([c for c, _, _, _ in b.injections] or [empty_int])
@@ -289,5 +291,5 @@ def build_resources(case: ClearingCase, grid: Grid, choice: IntegerChoice) -> Re
         rows_lower=np.concatenate(b.row_lower or [empty]),
         rows_upper=np.concatenate(b.row_upper or [empty]),
         fixed=_fixed_injection(case, grid, node_of_bus),
-        orders=tuple(orders),
+        orders=tuple(sorted(orders, key=lambda columns: place[columns.order.id])),
     )

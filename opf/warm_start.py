@@ -23,7 +23,7 @@ def start_from(problem: Problem, earlier: ClearingResult) -> Floats:
     -------
     ndarray, shape (columns,)
     """
-    res = problem.resources
+    res = problem.equal.offers
     x = np.where(np.isfinite(res.lower), res.lower, 0.0)
     mtu = problem.case.periods.mtu
     offset = round((problem.case.periods.start - earlier.periods.start) / mtu)
@@ -36,7 +36,8 @@ def start_from(problem: Problem, earlier: ClearingResult) -> Floats:
         award = by_order.get(columns.order.id)
         if award is not None:
             _place(columns, award, x, res.upper, here, there)
-    return np.asarray(np.clip(x, res.lower, res.upper))
+    x = problem.equal.total(np.clip(x, res.lower, res.upper))
+    return np.asarray(np.clip(x, problem.resources.lower, problem.resources.upper))
 
 
 def _place(

@@ -313,7 +313,7 @@ def order_from_plain(
     return dataclasses.replace(order, submitted_at=submitted_at)
 
 
-def _check_parents(orders: list[Order], problems: list[Problem]) -> None:
+def check_parents(orders: list[Order], problems: list[Problem]) -> None:
     """Report parents that are no blocks and circles of parents."""
     blocks = {order.id: order.parent for order in orders if isinstance(order, BlockOrder)}
     for child, parent in blocks.items():
@@ -392,5 +392,5 @@ def read_orders(
         order_from_plain(entry, number, context, problems) for number, entry in enumerate(entries)
     ]
     orders = [order for order in read if order is not None]
-    _check_parents(orders, problems)
+    check_parents(orders, problems)
     return tuple(sorted(orders, key=lambda order: order.id)), _named_assets(entries, problems)

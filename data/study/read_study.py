@@ -107,7 +107,7 @@ def _import_price(
     return np.zeros(len(periods))
 
 
-def _report_unordered(network: Network, named: frozenset[str], problems: list[Problem]) -> None:
+def report_unordered(network: Network, named: frozenset[str], problems: list[Problem]) -> None:
     """Report elements that only an order can move, and elements that nothing here models."""
     storages = network.storages
     for row, index in enumerate(storages.index.tolist()):
@@ -171,7 +171,7 @@ def read_study(folder: Path) -> ClearingCase:
     orders, named = read_orders(folder, context, problems)
     if network is None or periods is None:
         raise InputError(problems)
-    _report_unordered(network, named, problems)
+    report_unordered(network, named, problems)
     profiles = _profiles(settings, folder, network, periods, problems)
     price = _import_price(settings, folder, periods, problems)
     limits = limits_in_force(

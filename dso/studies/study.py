@@ -1,0 +1,114 @@
+"""A study in memory: its case, and how its folder names the network."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from data.errors import InputError, Problem
+from data.records.clearing import ClearingCase
+from data.study import case_sha256, read_study, write_study
+from data.study.network_changes import NetworkChange
+from data.study.network_reference import is_library_reference
+from data.study.settings import SETTINGS_FILE, read_settings
+from dso.studies.change_case import apply_settings, is_network_setting, network_change
+from dso.studies.settings import Setting
+
+CLEARING: Final = "clearing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """One clearing to be made, and where its network is from.
+
+    Parameters
+    ----------
+    case : ClearingCase
+        Everything the solve needs.
+    network_ref : str
+        As `data.study.write_study` takes it: a library reference, or the path of a network file.
+    network_changes : tuple of NetworkChange
+        What the case's network differs in from that.
+    """
+
+    case: ClearingCase
+    network_ref: str
+    network_changes: tuple[NetworkChange, ...] = ()
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the case, as results carry it."""
+        return case_sha256(self.case)
+
+    def with_settings(self, settings: Sequence[Setting]) -> Study:
+        """Return the study that settings lead to.
+
+        Raises
+        ------
+        InputError
+            As `apply_settings`.
+        """
+        changes = {(change.element, change.field): change for change in self.network_changes}
+        for setting in filter(is_network_setting, settings):
+            change = network_change(setting)
+            changes.pop((change.element, change.field), None)
+            changes[change.element, change.field] = change
+        return dataclasses.replace(
+            self,
+            case=apply_settings(self.case, settings),
+            network_changes=tuple(changes.values()),
+        )
+
+
+def study_folder(folder: Path) -> Path:
+    """Return where a study is: the folder itself, or the clearing of a day's run in it.
+
+    Raises
+    ------
+    InputError
+        If it is neither.
+    """
+    for place in (folder, folder / CLEARING):
+        if (place / SETTINGS_FILE).is_file():
+            return place
+    problem = Problem(
+        where=str(folder),
+        what=f"holds no {SETTINGS_FILE}: it is neither a study nor a run",
+        remedy="make a study with dso study new",
+    )
+    raise InputError([problem])
+
+
+def load_study(folder: Path) -> Study:
+    """Read a study folder, or the day-ahead clearing of a run.
+
+    Raises
+    ------
+    InputError
+        Everything wrong with it.
+    """
+    place = study_folder(folder)
+    case = read_study(place)
+    problems: list[Problem] = []
+    settings = read_settings(place, problems)
+    assert settings is not None  # read_study has just read it
+    reference = settings.network
+    return Study(
+        case=case,
+        network_ref=reference if is_library_reference(reference) else str(place / reference),
+        network_changes=settings.network_changes,
+    )
+
+
+def save_study(study: Study, folder: Path) -> None:
+    """Write a study as a folder; `load_study` gives it back.
+
+    Raises
+    ------
+    InputError
+        As `data.study.write_study`.
+    """
+    write_study(study.case, folder, study.network_ref, network_changes=study.network_changes)

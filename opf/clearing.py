@@ -11,6 +11,7 @@ from data.study import case_sha256
 from opf.bound import refuse_without_cone, with_cone_bound
 from opf.certificate import certify, lower_bound_eur, replay_state
 from opf.describe import describe_grid, make_awards
+from opf.explanations.reasons import with_reasons
 from opf.formulations.by_name import clear_approximation
 from opf.infeasible import carried_share, contradicting_orders, infeasible_result
 from opf.integer_choice import integer_orders
@@ -74,7 +75,7 @@ def clear_case(
             raise UnsupportedComponent(
                 f"formulation {case.formulation!r}: the cone bound belongs to results of 'ac'"
             )
-        return clear_approximation(case)
+        return with_reasons(case, clear_approximation(case))
     problem = prepare_problem(case)
     if cone_bound and integer_orders(case):
         raise UnsupportedComponent(
@@ -101,8 +102,10 @@ def clear_case(
         return infeasible_result(problem, f"no schedule was found: {error}", input_sha256)
     result = _conclude(problem, solution, input_sha256)
     if search is not None:
-        return with_search(case, result, search.report, search.bound_eur)
-    return with_cone_bound(case, result) if cone_bound else result
+        result = with_search(case, result, search.report, search.bound_eur)
+    elif cone_bound:
+        result = with_cone_bound(case, result)
+    return with_reasons(case, result)
 
 
 def _say_diverged(problem: Problem, error: PowerFlowDiverged) -> str:

@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from data.records.clearing import Award, BranchFlow, GridState, Prices
 from opf.awards import make_award
-from opf.explain import reason_for
 from opf.power_flow import AcState
 from opf.problem import Problem
 from opf.successive import Solution
@@ -75,13 +74,10 @@ def _describe_branches(
 
 
 def make_awards(problem: Problem, solution: Solution, prices: Prices) -> tuple[Award, ...]:
-    """Awards of all orders with their reasons, in the order of the case."""
+    """Awards of all orders, in the order of the case."""
     buses = problem.case.network.buses.index.tolist()
     price_at = dict(zip(buses, prices.dlmp_p_eur_per_mwh, strict=True))
-    row_of = {bus: row for row, bus in enumerate(buses)}
-    awards = []
     offers, x = problem.equal.offers, problem.equal.split(solution.x)
-    for columns in offers.orders:
-        award = make_award(problem.case, offers, columns, x, price_at)
-        awards.append(reason_for(problem.case, columns.order, award, prices, row_of))
-    return tuple(awards)
+    return tuple(
+        make_award(problem.case, offers, columns, x, price_at) for columns in offers.orders
+    )

@@ -70,6 +70,11 @@ class SqlLog:
             create_tables(connection, tables)
             self._check_key(self._newest(connection))
 
+    @property
+    def key(self) -> VerifierKey:
+        """Public key of this log."""
+        return self._signer.key
+
     def _check_key(self, newest: _Stored | None) -> None:
         """Refuse a key that did not sign the newest head, or that was replaced in it."""
         if newest is None:

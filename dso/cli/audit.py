@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Final
 
 DESCRIPTION: Final = "Check what was published, offline and without trusting anybody."
@@ -27,6 +26,8 @@ exit codes:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `dso audit`."""
+    from ledger_adapter.verify import command
+
     parser.description, parser.epilog = DESCRIPTION, EPILOG
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, title="actions")
     verify = actions.add_parser(
@@ -36,14 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         epilog=VERIFY_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    verify.add_argument("bundle", type=Path, metavar="BUNDLE", help="the bundle folder")
-    verify.add_argument(
-        "--key", type=Path, required=True, metavar="FILE", help="the operator's public key (.vkey)"
-    )
+    command.add_arguments(verify)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Verify a bundle, with the stand-alone verifier's own words and exit codes."""
-    from ledger_adapter.verify.command import main
+    """Verify, with the stand-alone verifier's own words and exit codes."""
+    from ledger_adapter.verify import command
 
-    return main([str(arguments.bundle), "--key", str(arguments.key)])
+    return command.run(arguments)

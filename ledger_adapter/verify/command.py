@@ -5,9 +5,28 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from ledger_adapter.verify.bundle import Report, Unreadable, verify_bundle
+from ledger_adapter.verify.canonical import Malformed, parse_json
+from ledger_adapter.verify.disclosure import verify_disclosure
+from ledger_adapter.verify.manifest import CHECKPOINT, MANIFEST
+from ledger_adapter.verify.note import parse_verifier_key, parse_verifier_keys
+from ledger_adapter.verify.receipt import (
+    ProvenLeaf,
+    TrustPolicy,
+    same_head,
+    verify_receipt,
+)
+from ledger_adapter.verify.rotation import follow_rotation
+from ledger_adapter.verify.tiles import verify_tiles
+
+EXIT_HOLDS: Final = 0
+EXIT_DOES_NOT_HOLD: Final = 1
+EXIT_UNREADABLE: Final = 2
+LEAF_FIELDS_SHOWN: Final = ("kind", "run")
 
 
 def describe_report(report: Report) -> str:
@@ -34,23 +53,158 @@ def describe_report(report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Verify the bundle named on the command line and return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="ledger_adapter.verify",
-        description="Check a bundle against the operator's key, offline. "
-        "Exit code: 0 it holds, 1 it does not (the file is named), 2 it cannot be read.",
-    )
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder to check")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the verifier takes."""
+    parser.add_argument(
+        "target", type=Path, metavar="BUNDLE",
+        help="a bundle folder, a .tlog-proof receipt, a disclosure file or a tile export",
+    )  # fmt: skip
     parser.add_argument(
         "--key", type=Path, required=True, metavar="FILE",
         help="operator.vkey, obtained outside the bundle",
     )  # fmt: skip
-    options = parser.parse_args(arguments)
+    parser.add_argument(
+        "--rotation", type=Path, action="append", default=[], metavar="FILE",
+        help="proof of a key rotation since --key, oldest first; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--witness", type=Path, action="append", default=[], metavar="FILE",
+        help="public keys of a witness, or operator-mldsa.vkey; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--quorum", type=int, metavar="N",
+        help="how many of the names in --witness must have cosigned (default: all)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--cosigned", type=Path, metavar="FILE",
+        help="the bundle's head as its cosigners signed it (dso ledger publish writes it)",
+    )  # fmt: skip
+
+
+def run(options: argparse.Namespace) -> int:
+    """Verify what the options name and return the exit code."""
     try:
-        report = verify_bundle(options.bundle, options.key.read_text(encoding="utf-8"))
+        policy = _policy(options)
+        outcome = _verify(options, policy)
     except (Unreadable, OSError, UnicodeDecodeError) as error:
         sys.stderr.write(f"UNREADABLE: {error}\n")
-        return 2
-    sys.stdout.write(describe_report(report))
-    return 0 if report.holds else 1
+        return EXIT_UNREADABLE
+    except Malformed as error:
+        sys.stdout.write(f"DOES NOT HOLD: {options.target}: {error}\n")
+        return EXIT_DOES_NOT_HOLD
+    sys.stdout.write(outcome.text)
+    return EXIT_HOLDS if outcome.holds else EXIT_DOES_NOT_HOLD
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Verify what is named on the command line and return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="ledger_adapter.verify",
+        description="Check a bundle, a receipt, a disclosure or a tile export against the "
+        "operator's key, offline. "
+        "Exit code: 0 it holds, 1 it does not (the file is named), 2 it cannot be read.",
+    )
+    add_arguments(parser)
+    return run(parser.parse_args(arguments))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outcome:
+    """What is said, and whether it holds."""
+
+    text: str
+    holds: bool = True
+
+
+def read_policy(
+    key: Path,
+    *,
+    rotations: Sequence[Path] = (),
+    witnesses: Sequence[Path] = (),
+    quorum: int | None = None,
+) -> TrustPolicy:
+    """Read keys from files; follow the rotations; without a quorum all witnesses are needed.
+
+    Raises
+    ------
+    Unreadable
+        If a key is no key, or the quorum is more than there are witnesses.
+    Malformed
+        If a rotation does not hold.
+    """
+    try:
+        trusted = parse_verifier_key(key.read_text(encoding="utf-8"))
+        keys = [
+            cosigner
+            for path in witnesses
+            for cosigner in parse_verifier_keys(path.read_text(encoding="utf-8"))
+        ]
+    except Malformed as error:
+        raise Unreadable(f"key: {error}") from error
+    for path in rotations:
+        trusted = follow_rotation(path.read_bytes(), trusted)
+    names = len({cosigner.name for cosigner in keys})
+    wanted = names if quorum is None else quorum
+    if not 0 <= wanted <= names:
+        raise Unreadable(f"quorum {wanted}: --witness names {names}")
+    return TrustPolicy(key=trusted, cosigners=tuple(keys), quorum=wanted)
+
+
+def _policy(options: argparse.Namespace) -> TrustPolicy:
+    return read_policy(
+        options.key,
+        rotations=options.rotation,
+        witnesses=options.witness,
+        quorum=options.quorum,
+    )
+
+
+def _verify(options: argparse.Namespace, policy: TrustPolicy) -> _Outcome:
+    target: Path = options.target
+    if target.is_dir() and (target / "tile").is_dir() and not (target / MANIFEST).exists():
+        head = verify_tiles(target, policy.key, policy.cosigners)
+        return _Outcome(text=f"HOLDS: tiles of log {head.origin}, {head.size} leaves\n")
+    if target.is_file():
+        return _Outcome(text=_describe_file(target, policy))
+    report = verify_bundle(target, policy.key.text)
+    text = describe_report(report)
+    if not report.holds or not (policy.quorum or options.cosigned):
+        return _Outcome(text=text, holds=report.holds)
+    if options.cosigned is None:
+        raise Unreadable("--witness needs --cosigned FILE: a bundle carries the log's line only")
+    checkpoint = (target / CHECKPOINT).read_bytes()
+    try:
+        names = same_head(options.cosigned.read_bytes(), checkpoint, policy)
+    except Malformed as error:
+        return _Outcome(text=f"DOES NOT HOLD: {options.cosigned}: {error}\n", holds=False)
+    return _Outcome(text=f"{text}Its head is cosigned by: {', '.join(names) or 'nobody'}\n")
+
+
+def _describe_file(target: Path, policy: TrustPolicy) -> str:
+    content = target.read_bytes()
+    if content.startswith(b"{"):
+        disclosure, proven = verify_disclosure(content, policy)
+        shown = [f"  {name} = {value}" for name, (_, value) in sorted(disclosure.fields.items())]
+        shown.append(f"  {len(disclosure.digests)} more fields are not shown")
+        return _describe_leaf(f"a {disclosure.kind}", proven, shown)
+    proven = verify_receipt(content, policy)
+    try:
+        plain = parse_json(proven.leaf)
+    except Malformed:
+        plain = {}
+    shown = [
+        f"  {name}: {plain[name]}"
+        for name in LEAF_FIELDS_SHOWN
+        if isinstance(plain, dict) and name in plain
+    ]
+    return _describe_leaf("the leaf", proven, shown)
+
+
+def _describe_leaf(what: str, proven: ProvenLeaf, shown: Sequence[str]) -> str:
+    where = f"at {proven.index} in log {proven.head.origin}, {proven.head.size} leaves"
+    lines = [
+        f"HOLDS: {what} stands {where}",
+        *shown,
+        f"  cosigned by: {', '.join(proven.cosigners) or 'nobody'}",
+    ]
+    return "\n".join(lines) + "\n"

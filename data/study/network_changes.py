@@ -105,7 +105,7 @@ def _tap_row(network: Network, change: NetworkChange) -> tuple[int, str]:
     changers = network.tap_changers
     rows = np.flatnonzero(changers.trafo == int(change.element.partition(":")[2]))
     if not rows.size:
-        return -1, "has no tap changer"
+        return -1, "has no tap changer: the network states no tap_changer_type and tap_pos for it"
     row, value = int(rows[0]), float(change.value)
     low, high = float(changers.pos_min[row]), float(changers.pos_max[row])
     if value < low or value > high:

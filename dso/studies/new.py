@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from data.study.canonical_case import canonical_case
 from data.study.limits import limits_in_force
 from data.study.network_reference import SIMBENCH, is_library_reference, load_network
 from data.study.read_study import report_unordered
-from data.study.settings import SCARCITY_PRICE_EUR_PER_MWH, FieldReader
+from data.study.settings import LIMIT_FIELDS, SCARCITY_PRICE_EUR_PER_MWH, FieldReader
 from dso.config import CONFIG_FOLDER, Feeder, load_feeder, load_market
 from dso.studies.settings import Setting, settings_of
 from dso.studies.study import Study
@@ -180,6 +180,36 @@ def _as_recorded(network: Network, profiles: NetworkProfiles, periods: Periods) 
         known_at=datetime.combine(periods.start.date(), datetime.min.time(), tzinfo=UTC),
         model_id="recorded",
     )
+
+
+def read_limits(words: Sequence[str]) -> dict[str, float]:
+    """Read limits written as ``NAME=NUMBER``.
+
+    Raises
+    ------
+    InputError
+        Every word that is none, with the names there are.
+
+    Examples
+    --------
+    >>> read_limits(["vm_pu_max=1.05"])
+    {'vm_pu_max': 1.05}
+    """
+    problems: list[Problem] = []
+    limits: dict[str, float] = {}
+    for word in words:
+        name, _, text = word.partition("=")
+        try:
+            value = float(text)
+        except ValueError:
+            value = np.nan
+        if name not in LIMIT_FIELDS or not 0 < value < np.inf:
+            remedy = f"NAME=NUMBER above 0; NAME is one of {', '.join(LIMIT_FIELDS)}"
+            problems.append(Problem(where=f"limit {word!r}", what="is none", remedy=remedy))
+        limits[name] = value
+    if problems:
+        raise InputError(problems)
+    return limits
 
 
 def new_study(network_ref: str, **fields: object) -> Study:

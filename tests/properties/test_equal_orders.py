@@ -1,0 +1,281 @@
+"""Splitting an order, or renaming it, moves no price and no total by a single byte."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from data.readers.pandapower_net import network_from_pandapower
+from data.records.clearing import ClearingCase, ClearingResult
+from data.records.network import Network
+from data.records.order import (
+    BilateralOrder,
+    DemandOrder,
+    GenerationOrder,
+    Order,
+    PriceStep,
+    ReactiveRange,
+)
+from data.units import MICRO_PER_UNIT
+from opf.clearing import clear_case
+from opf.equal_orders import merge_equal_orders, share_ticks
+from opf.grid import build_grid
+from opf.integer_choice import NOTHING_ACCEPTED
+from opf.resources import build_resources
+from tests.support.cases import make_case, storage
+
+PERIODS = 2
+LIMITS: dict[str, dict[str, Any]] = {
+    "line": {"line_loading_percent_max": 60.0},
+    "overvoltage": {"vm_pu_max": 1.008},
+    "export": {"export_mw_max": 0.8},
+}
+GATE = datetime(2026, 5, 31, 11, 30, tzinfo=UTC)
+SPLITS = ((1, 1), (1, 1, 1), (1, 2))
+
+
+@cache
+def feeder() -> Network:
+    """Three buses in a row at 20 kV behind the substation, each with a load."""
+    import pandapower as pp
+
+    net = pp.create_empty_network()
+    for _ in range(4):
+        pp.create_bus(net, vn_kv=20.0)
+    pp.create_ext_grid(net, 0, vm_pu=1.0)
+    for start in range(3):
+        pp.create_line_from_parameters(
+            net, start, start + 1, length_km=4.0, r_ohm_per_km=0.4, x_ohm_per_km=0.35,
+            c_nf_per_km=10.0, max_i_ka=0.06,
+        )  # fmt: skip
+        pp.create_load(net, start + 1, p_mw=0.3, q_mvar=0.1)
+    return network_from_pandapower(net, "feeder")
+
+
+def plant(name: str, sizes: list[float], prices: list[float], **fields: Any) -> GenerationOrder:
+    """A generation order of one step per price; more than the limits admit in sum."""
+    ones = np.ones(PERIODS)
+    fields.setdefault("p_mw_min", 0.0 * ones)
+    fields.setdefault("buses", ((3, 1.0),))
+    return GenerationOrder(
+        id=name,
+        participant=name,
+        steps=tuple(
+            PriceStep(p_mw=size * ones, price_eur_per_mwh=price * ones)
+            for size, price in zip(sizes, prices, strict=True)
+        ),
+        **fields,
+    )
+
+
+def scaled(order: Order, share: float, **names: Any) -> Order:
+    """A part of an order: every power times a share, under other names."""
+    changes: dict[str, Any] = dict(names)
+    if isinstance(order, GenerationOrder | DemandOrder):
+        changes["p_mw_min"] = order.p_mw_min * share
+        changes["steps"] = tuple(
+            dataclasses.replace(step, p_mw=step.p_mw * share) for step in order.steps
+        )
+    if isinstance(order, BilateralOrder):
+        changes["p_mw"] = order.p_mw * share
+    if order.reactive is not None:
+        assert order.reactive.q_mvar_min is not None
+        assert order.reactive.q_mvar_max is not None
+        changes["reactive"] = ReactiveRange(
+            q_mvar_min=order.reactive.q_mvar_min * share,
+            q_mvar_max=order.reactive.q_mvar_max * share,
+        )
+    return dataclasses.replace(order, **changes)
+
+
+def split(order: Order, parts: tuple[int, ...]) -> list[Order]:
+    """The order in parts, the last submitted first."""
+    return [
+        scaled(
+            order, part / sum(parts), id=f"{order.id}.{k}", participant=f"party {k}",
+            submitted_at=GATE - timedelta(minutes=k),
+        )
+        for k, part in enumerate(parts)
+    ]  # fmt: skip
+
+
+powers = st.integers(600_001, 1_500_000).map(lambda ticks: ticks / MICRO_PER_UNIT)
+prices = st.sampled_from([-5.0, 3.0, 7.5, 12.0])
+
+
+@st.composite
+def markets(draw: st.DrawFn) -> tuple[ClearingCase, Order]:
+    """A market with a limit that more plants than fit make bind, and one of its orders."""
+    ones = np.ones(PERIODS)
+    cheap = sorted(draw(st.lists(prices, min_size=2, max_size=2, unique=True)))
+    orders: list[Order] = [
+        plant("steps", [draw(powers), draw(powers)], cheap, p_mw_min=0.05 * ones),
+        plant("single", [draw(powers)], [draw(prices)]),
+        plant("portfolio", [draw(powers)], [draw(prices)], buses=((2, 0.25), (3, 0.75))),
+        plant(
+            "reactive", [draw(powers)], [draw(prices)], buses=((2, 1.0),),
+            reactive=ReactiveRange(q_mvar_min=-0.2 * ones, q_mvar_max=0.1 * ones),
+        ),
+        plant("ramp", [0.3], [draw(prices)], buses=((1, 1.0),), ramp_mw_per_h=0.1),
+        DemandOrder(
+            id="buyer", participant="C", buses=((2, 1.0),), p_mw_min=0.0 * ones,
+            steps=(PriceStep(p_mw=draw(powers) * ones, price_eur_per_mwh=draw(prices) * ones),),
+        ),
+        BilateralOrder(
+            id="friends", participant="D", buses=((2, 1.0),), bus_to=3, participant_to="E",
+            p_mw=draw(powers) * ones, price_eur_per_mwh=0.5 * ones,
+        ),
+        storage("battery", 3, p_mw=0.2, energy_mwh=0.4, periods=PERIODS, throughput=1.0),
+    ]  # fmt: skip
+    limit = draw(st.sampled_from(sorted(LIMITS)))
+    case = make_case(
+        feeder(), orders, price=np.array([20.0, 25.0]), periods=PERIODS, **LIMITS[limit]
+    )
+    names = ["buyer", "friends", "portfolio", "reactive", "single", "steps"]
+    chosen = draw(st.sampled_from(names))
+    return case, next(order for order in orders if order.id == chosen)
+
+
+def published(result: ClearingResult) -> list[bytes]:
+    """Every price and every total of a result, as bytes."""
+    prices, grid = result.prices, result.grid
+    arrays = [
+        prices.dlmp_p_eur_per_mwh, prices.dlmp_q_eur_per_mvarh, prices.energy_eur_per_mwh,
+        prices.loss_eur_per_mwh, prices.congestion_eur_per_mwh, prices.voltage_eur_per_mwh,
+        *(part.p_eur_per_mwh for part in prices.parts), grid.vm_pu, grid.import_mw,
+        grid.import_mvar, *(flow.p_from_mw for flow in grid.branches),
+        np.array([result.objective_eur, result.penalty_eur]),
+    ]  # fmt: skip
+    return [
+        json.dumps([result.status, result.bound_kind]).encode(),
+        *map(np.ndarray.tobytes, arrays),
+    ]
+
+
+def injected_ticks(result: ClearingResult) -> dict[str, np.ndarray]:
+    """Ticks injected by each order, or by all of its parts together; shape (buses, periods)."""
+    total: dict[str, Any] = defaultdict(float)
+    for award in result.awards:
+        total[award.order.split(".")[0]] += award.injection_mw * MICRO_PER_UNIT
+    return total
+
+
+few = settings(
+    max_examples=12, deadline=None, derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)  # fmt: skip
+
+
+@few
+@given(market=markets(), parts=st.sampled_from(SPLITS))
+def test_splitting_an_order_changes_no_price_and_no_total(
+    market: tuple[ClearingCase, Order], parts: tuple[int, ...]
+) -> None:
+    case, order = market
+    whole = clear_case(case)
+    assert whole.status == "certified", whole.message
+    assert any(part.p_eur_per_mwh.any() for part in whole.prices.parts), "no limit binds"
+    others = [other for other in case.orders if other is not order]
+    divided = clear_case(dataclasses.replace(case, orders=(*others, *split(order, parts))))
+    assert published(divided) == published(whole)
+
+    before, after = injected_ticks(whole), injected_ticks(divided)
+    equal = {"single", "steps"} if order.id in ("single", "steps") else {order.id}
+    assert np.allclose(
+        sum(before[name] for name in equal), sum(after[name] for name in equal), atol=1e-6, rtol=0
+    )
+    for name in before.keys() - equal:
+        assert np.array_equal(before[name], after[name]), name
+
+
+@few
+@given(market=markets(), seed=st.integers(0, 1000))
+def test_other_names_change_who_is_first_and_nothing_else(
+    market: tuple[ClearingCase, Order], seed: int
+) -> None:
+    case, order = market
+    others = [other for other in case.orders if other is not order]
+    book = [*others, *split(order, (1, 1))]
+    first = clear_case(dataclasses.replace(case, orders=tuple(book)))
+    places = np.random.default_rng(seed).permutation(len(book))
+    renamed = [
+        dataclasses.replace(entry, id=f"order {place}")
+        for entry, place in zip(book, places, strict=True)
+    ]
+    renamed = [renamed[k] for k in np.argsort(places)]
+    second = clear_case(dataclasses.replace(case, orders=tuple(renamed)))
+    assert published(second) == published(first)
+    award_of = {award.order: award for award in second.awards}
+    for award in first.awards:
+        place = places[[entry.id for entry in book].index(award.order)]
+        other = award_of[f"order {place}"]
+        moved = np.abs(other.injection_mw - award.injection_mw) * MICRO_PER_UNIT
+        # submission decides between the halves; only where it is unknown may an id do
+        stamped = award.order.startswith(f"{order.id}.")
+        assert moved.max() <= (1e-3 if stamped else 1.001), award.order
+
+
+def two_halves(**second: Any) -> list[Order]:
+    """Two equal plants that together get an odd number of ticks from an export cap."""
+    half = plant("a", [1.0], [3.0], submitted_at=GATE)
+    return [half, dataclasses.replace(half, id="b", **second)]
+
+
+@pytest.mark.parametrize(
+    ("submitted_at", "first"),
+    [(GATE, "a"), (GATE + timedelta(seconds=1), "a"), (GATE - timedelta(seconds=1), "b"),
+     (None, "a")],
+)  # fmt: skip
+def test_the_tick_left_over_goes_to_the_earlier_then_to_the_lower_id(
+    submitted_at: datetime | None, first: str
+) -> None:
+    orders = two_halves(submitted_at=submitted_at)
+    case = make_case(feeder(), orders, periods=PERIODS)
+    resources, equal = merge_equal_orders(
+        build_resources(case, build_grid(case.network), NOTHING_ACCEPTED)
+    )
+    assert len(resources.cost) == 1 + PERIODS
+    x = np.array([0.0, 0.500001, 0.5])
+    own = equal.split(x)
+    got = {columns.order.id: own[columns.steps] for columns in equal.offers.orders}
+    other = "b" if first == "a" else "a"
+    assert got[first].ravel().tolist() == [0.250001, 0.25]
+    assert got[other].ravel().tolist() == [0.25, 0.25]
+    assert equal.total(own) == pytest.approx(x, abs=1e-15)
+
+
+@given(
+    sizes=st.lists(st.floats(0, 2, allow_subnormal=False), min_size=1, max_size=6),
+    must=st.lists(st.floats(0, 1), min_size=6, max_size=6),
+    share=st.floats(0, 1),
+)
+def test_shares_are_pro_rata_to_the_tick(
+    sizes: list[float], must: list[float], share: float
+) -> None:
+    lower = [size * part for size, part in zip(sizes, must, strict=False)]
+    least, most = sum(lower) * MICRO_PER_UNIT, sum(sizes) * MICRO_PER_UNIT
+    ticks = min(max(round(least + share * (most - least)), int(np.ceil(least))), int(most))
+    got = share_ticks(ticks, lower, sizes)
+    assert sum(got) == ticks
+    room = sum(sizes) - sum(lower)
+    for own, low, high in zip(got, lower, sizes, strict=True):
+        assert low * MICRO_PER_UNIT - 1.001 < own < high * MICRO_PER_UNIT + 1.001
+        if room > 1e-3:
+            above = (ticks / MICRO_PER_UNIT - sum(lower)) * (high - low) / room
+            assert abs(own - (low + above) * MICRO_PER_UNIT) < 2
+
+
+def test_sizes_on_the_tick_are_never_exceeded() -> None:
+    assert share_ticks(5, [0, 0, 0], [1e-6, 2e-6, 2e-6]) == [1, 2, 2]
+    assert share_ticks(4, [0, 0, 0], [1e-6, 2e-6, 2e-6]) == [1, 2, 1]
+    # halves of an odd number of ticks: the sum holds, the first exceeds its half tick
+    assert share_ticks(3, [0, 0], [1.5e-6, 1.5e-6]) == [2, 1]

@@ -15,6 +15,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DATE ?= 2016-07-25
 OUT ?= out/day
+# One worker per core, at most four; what PYTEST_ARGS says comes later and wins (-n 0: one by one).
+WORKERS := -n auto --dist loadfile --no-loadscope-reorder
 PYTEST_ARGS ?=
 
 .PHONY: help setup day test test-quick bench-clearing bench-simbench check format coverage lock clean
@@ -44,10 +46,10 @@ day: setup ## run one delivery day: DATE=2016-07-25 OUT=out/day
 	@$(BIN)/dso day --date $(DATE) --out $(OUT)
 
 test: setup ## run all tests (service tests that cannot run are listed with the reason)
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest $(WORKERS) $(PYTEST_ARGS)
 
 test-quick: setup ## run the tests without those marked slow, service or browser
-	@$(BIN)/python -m pytest -m 'not slow and not service and not browser' $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest $(WORKERS) -m 'not slow and not service and not browser' $(PYTEST_ARGS)
 
 bench-clearing: setup ## clear 1-MV-rural--2-sw on both days: time, objective, violation, price error
 	@$(BIN)/python -m benchmarks.clearing

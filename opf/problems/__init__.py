@@ -1,0 +1,1 @@
+"""Questions about a case beyond its clearing: what planners ask of the grid."""

@@ -116,7 +116,7 @@ def batch_for_clearing(
         "certificate_sha256": certificate_sha256,
         "status": status,
     }
-    return _batch({**key_fields, "kind": "clearing"}, header, "trade", trades, subjects)
+    return commit_batch({**key_fields, "kind": "clearing"}, header, "trade", trades, subjects)
 
 
 def batch_for_settlement(
@@ -148,7 +148,7 @@ def batch_for_settlement(
         If a participant was erased.
     """
     header: dict[str, object] = {"input_root": input_root, "output_root": output_root}
-    return _batch({**key_fields, "kind": "settlement"}, header, "statement", lines, subjects)
+    return commit_batch({**key_fields, "kind": "settlement"}, header, "statement", lines, subjects)
 
 
 def header_leaf(run: RunFields, kind: str, fields: Mapping[str, object]) -> bytes:
@@ -157,19 +157,23 @@ def header_leaf(run: RunFields, kind: str, fields: Mapping[str, object]) -> byte
     return jcs({"format": LEAF_FORMAT, "key": key, "kind": kind, "run": dict(run), **fields})
 
 
-def _batch(
+def commit_batch(
     run: RunFields,
     header: Mapping[str, object],
     kind: str,
     rows: Iterable[Mapping[str, str | int]],
     subjects: SubjectKeys,
 ) -> Batch:
+    """Batch of a header and the commitments to some rows of one kind.
+
+    Header fields named ``..._root`` and ``..._sha256`` must be SHA-256 in hex.
+    """
     key = batch_key(run)
     rule = RECORD_KINDS[kind]
     problems = [
         Problem(where=name, what=f"is not a SHA-256 in hex: {value!r}")
         for name, value in header.items()
-        if name != "status" and not _is_digest(value)
+        if name.endswith(("_root", "_sha256")) and not _is_digest(value)
     ]
     texts, faults = _text_rows(kind, rows, rule.columns)
     refuse_if_any(problems + faults)

@@ -28,6 +28,7 @@ LINE_FIELDS: Final = (
     "participant", "connection", "period_start", "kind", "quantity_wh",
     "price_micro_eur_per_mwh", "amount_micro_eur",
 )  # fmt: skip
+ACTION_FIELDS: Final = ("action", "actor", "role", "verb", "object", "reason", "at_utc", "clock")
 
 Row = Mapping[str, str]
 
@@ -48,6 +49,18 @@ def trade_records(rows: Iterable[Row]) -> list[OpenRecord]:
             record_id=row["trade"],
             subject=row["participant"],
             fields={name: row[name] for name in TRADE_FIELDS},
+        )
+        for row in rows
+    ]
+
+
+def action_records(rows: Iterable[Row]) -> list[OpenRecord]:
+    """One record per action of a person, in the order given."""
+    return [
+        OpenRecord(
+            record_id=row["action"],
+            subject=row["actor"],
+            fields={name: row[name] for name in ACTION_FIELDS},
         )
         for row in rows
     ]
@@ -90,6 +103,7 @@ class RecordKind:
 RECORD_KINDS: Final[Mapping[str, RecordKind]] = {
     "trade": RecordKind(columns=TRADE_FIELDS, records=trade_records),
     "statement": RecordKind(columns=LINE_FIELDS, records=statement_records),
+    "action": RecordKind(columns=ACTION_FIELDS, records=action_records),
 }
 
 

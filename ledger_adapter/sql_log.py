@@ -75,6 +75,11 @@ class SqlLog:
         """Public key of this log."""
         return self._signer.key
 
+    @property
+    def engine(self) -> Engine:
+        """The database."""
+        return self._engine
+
     def _check_key(self, newest: _Stored | None) -> None:
         """Refuse a key that did not sign the newest head, or that was replaced in it."""
         if newest is None:

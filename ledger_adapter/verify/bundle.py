@@ -116,6 +116,7 @@ class _Run:
     key: VerifierKey
     files: dict[str, Path] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
+    empty_folders: list[str] = field(default_factory=list)
     head: Checkpoint | None = None
     checkpoint_text: str = ""
     counts: dict[str, int] = field(
@@ -204,6 +205,8 @@ def verify_bundle(folder: Path, vkey_text: str) -> Report:
             _log_before(run, manifest, run.head)
             for batch in manifest.batches:
                 _batch(run, manifest, batch)
+    for name in run.empty_folders:  # last, so that a file missing from it is named first
+        run.fail(name, "is a folder without a file")
     head = run.head
     return Report(
         holds=not run.failures,
@@ -226,7 +229,7 @@ def _walk(run: _Run) -> None:
             elif path.is_file():
                 run.files[name] = path
             elif not any(path.iterdir()):
-                run.fail(name, "is a folder without a file")
+                run.empty_folders.append(name)
     except OSError as error:
         raise Unreadable(f"{error.filename}: {error.strerror}") from error
 

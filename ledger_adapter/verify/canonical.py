@@ -12,6 +12,7 @@ import json
 from typing import Any, Final
 
 INTEGER_MAX: Final = 2**53 - 1
+INTEGER_DIGITS_MAX: Final = 20
 HASH_BYTES: Final = 32
 
 
@@ -36,8 +37,8 @@ def canonical_json(value: object) -> bytes:
         return json.dumps(
             _in_order(value), separators=(",", ":"), ensure_ascii=False, allow_nan=False
         ).encode()
-    except UnicodeEncodeError as error:
-        raise Malformed(f"text that is not Unicode: {error}") from error
+    except (UnicodeEncodeError, RecursionError) as error:
+        raise Malformed(f"text that is not Unicode, or nested too deeply: {error}") from error
 
 
 def readable_json(value: object) -> bytes:
@@ -45,8 +46,8 @@ def readable_json(value: object) -> bytes:
     try:
         text = json.dumps(_in_order(value), indent=2, ensure_ascii=False, allow_nan=False)
         return (text + "\n").encode()
-    except UnicodeEncodeError as error:
-        raise Malformed(f"text that is not Unicode: {error}") from error
+    except (UnicodeEncodeError, RecursionError) as error:
+        raise Malformed(f"text that is not Unicode, or nested too deeply: {error}") from error
 
 
 def _in_order(value: object) -> object:
@@ -79,10 +80,17 @@ def parse_json(content: bytes) -> Any:  # noqa: ANN401 - JSON holds any of its t
     def refuse(text: str) -> object:
         raise Malformed(f"number {text} is not an integer")
 
+    def small(text: str) -> int:
+        # Python refuses thousands of digits with an error of its own, after trying.
+        if len(text) > INTEGER_DIGITS_MAX:
+            raise Malformed(f"integer {text[:20]}... does not fit into 53 bits")
+        return int(text)
+
     try:
         return json.loads(
             content.decode(),
             object_pairs_hook=object_once,
+            parse_int=small,
             parse_float=refuse,
             parse_constant=refuse,
         )

@@ -19,7 +19,7 @@ OUT ?= out/day
 WORKERS := -n auto --dist loadfile --no-loadscope-reorder
 PYTEST_ARGS ?=
 
-.PHONY: help setup day test test-quick bench-clearing bench-simbench check format coverage lock clean
+.PHONY: help setup day test test-quick bench-clearing bench-simbench bench-ledger bench-tamper check format coverage lock clean
 
 help: ## list the targets
 	@echo "Gridclear: the targets of this Makefile"
@@ -56,6 +56,12 @@ bench-clearing: setup ## clear 1-MV-rural--2-sw on both days: time, objective, v
 
 bench-simbench: setup ## clear ten SimBench grids, three scenarios, two days; goes on where it stopped
 	@$(BIN)/python -m benchmarks.simbench_clearings --again
+
+bench-ledger: setup ## ledger: durable appends against plain inserts, proofs at a million leaves
+	@$(BIN)/python -m benchmarks.ledger
+
+bench-tamper: setup ## tamper with a bundle 100,000 times, fuzz the parsers for ten minutes
+	@$(BIN)/python -m benchmarks.tamper
 
 check: setup ## format, lint, types, import directions, nothing private committed
 	$(BIN)/ruff format --check .

@@ -23,6 +23,9 @@ EXIT_INTERRUPTED: Final = 130
 COMMANDS: Final[tuple[tuple[str, str, str], ...]] = (
     ("day", "dso.cli.day", "run one delivery day on a feeder, from forecast to ledger and report"),
     ("clear", "dso.cli.clear", "clear one market: a study folder in, awards and prices out"),
+    ("study", "dso.cli.study", "make a what-if study, change one thing in it, take that back"),
+    ("compare", "dso.cli.compare", "compare studies: cost, prices, losses, peaks, binding limits"),
+    ("sweep", "dso.cli.sweep", "clear many variants of a study in parallel, as a table and a plot"),
     ("show", "dso.cli.show", "draw one clearing: price map, voltages, loadings, a price explained"),
     ("settle", "dso.cli.settle", "settle one folder: positions, meters and prices in, money out"),
     ("audit", "dso.cli.audit", "check what was published, offline and without trusting anybody"),

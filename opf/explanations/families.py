@@ -31,16 +31,14 @@ def profile_surplus_eur(published: Published, order: BlockOrder) -> float:
 
 
 def family_reason(published: Published, order: Order) -> FamilyReason | None:
-    """Name the parent or the partner that keeps out a block that prices would let in.
+    """Name the parent or the partner that leaves no room for a block.
 
     Returns
     -------
     FamilyReason or None
-        None where the block has something, is out of the money anyhow, or has room.
+        None where the block has something, or has room.
     """
     if not isinstance(order, BlockOrder) or _share(published, order.id) > SHARE_TOLERANCE:
-        return None
-    if profile_surplus_eur(published, order) <= 0:
         return None
     if order.parent is not None and _share(published, order.parent) < max(
         order.acceptance_min, SHARE_TOLERANCE

@@ -19,7 +19,7 @@ from data.records.order import (
 )
 from data.units import AWARD_TICK_MW
 from opf.explanations.cycles import order_price
-from opf.explanations.families import family_reason
+from opf.explanations.families import family_reason, profile_surplus_eur
 from opf.explanations.published import Published, publish
 from opf.explanations.records import LimitKey
 from opf.explanations.steps import bus_weights, explain_steps, weigh_steps
@@ -109,7 +109,11 @@ def _whole(
 ) -> tuple[str, LimitKey | None]:
     """Blocks and curtailments are judged over all their periods together."""
     family = family_reason(published, order)
-    if family is not None:
+    if (
+        isinstance(order, BlockOrder)
+        and family is not None
+        and (profile_surplus_eur(published, order) > 0)
+    ):
         return f"{family.words} {family.other_order}", None
     if isinstance(order, CurtailOrder):
         return f"{award.reason}: DLMP {_span(published, order)} at its bus", None

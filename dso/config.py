@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from data.canonical import sha256_hex
 from data.errors import InputError, Problem
+from data.records.order_rules import OrderRules
 from flexibility.policy import OfferPolicy
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ class MarketRules:
         Distance of the rounds, and from gate to delivery [min].
     intraday_binding_periods : int
         Periods of a round that change positions.
-    price_eur_per_mwh_min, price_eur_per_mwh_max, price_tick_eur_per_mwh : float
-        Bounds and quantum of offers [EUR/MWh].
+    order_rules : OrderRules
+        Bounds and quanta of the prices and powers in orders.
     scarcity_price_eur_per_mwh : float
         Price of a limit that cannot hold [EUR/MWh].
     imbalance, imbalance_spread_eur_per_mwh, refund, settle_reactive
@@ -67,9 +68,7 @@ class MarketRules:
     intraday_every_minutes: int
     intraday_gate_lead_minutes: int
     intraday_binding_periods: int
-    price_eur_per_mwh_min: float
-    price_eur_per_mwh_max: float
-    price_tick_eur_per_mwh: float
+    order_rules: OrderRules
     scarcity_price_eur_per_mwh: float
     imbalance: Literal["single", "dual"]
     imbalance_spread_eur_per_mwh: float
@@ -223,9 +222,13 @@ def _market_rules(schema: MarketSchema, digest: str) -> MarketRules:
         intraday_every_minutes=schema.intraday.every_minutes,
         intraday_gate_lead_minutes=schema.intraday.gate_lead_minutes,
         intraday_binding_periods=schema.intraday.binding_periods,
-        price_eur_per_mwh_min=schema.price.eur_per_mwh_min,
-        price_eur_per_mwh_max=schema.price.eur_per_mwh_max,
-        price_tick_eur_per_mwh=schema.price.tick_eur_per_mwh,
+        order_rules=OrderRules(
+            price_min_eur_per_mwh=schema.price.eur_per_mwh_min,
+            price_max_eur_per_mwh=schema.price.eur_per_mwh_max,
+            price_tick_eur_per_mwh=schema.price.tick_eur_per_mwh,
+            power_tick_mw=schema.order.power_tick_mw,
+            power_min_mw=schema.order.power_min_mw,
+        ),
         scarcity_price_eur_per_mwh=schema.price.scarcity_eur_per_mwh,
         imbalance=schema.settlement.imbalance,
         imbalance_spread_eur_per_mwh=schema.settlement.imbalance_spread_eur_per_mwh,

@@ -6,7 +6,11 @@ from datetime import date, time
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from data.study.order_rules import is_multiple
+from data.units import AWARD_TICK_MW
 
 MINUTES_PER_DAY = 1440
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -81,6 +85,20 @@ class PriceSchema(Strict):
         return self
 
 
+class OrderSchema(Strict):
+    """Quantum and least size of the powers in orders."""
+
+    power_tick_mw: Annotated[float, Field(ge=AWARD_TICK_MW)]
+    power_min_mw: NonNegative
+
+    @field_validator("power_tick_mw")
+    @classmethod
+    def _whole_award_ticks(cls, value: float) -> float:
+        if not is_multiple(np.array(value), AWARD_TICK_MW):
+            raise ValueError("must be a whole multiple of 0.000001 MW, the tick of awards")
+        return value
+
+
 class SettlementSchema(Strict):
     """Rules of settlement."""
 
@@ -98,6 +116,7 @@ class MarketSchema(Versioned):
     day_ahead: DayAheadSchema
     intraday: IntradaySchema
     price: PriceSchema
+    order: OrderSchema
     settlement: SettlementSchema
 
     @field_validator("timezone")

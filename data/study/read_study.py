@@ -18,6 +18,7 @@ from data.study.limits import limits_in_force
 from data.study.network_changes import change_network
 from data.study.network_reference import SIMBENCH, load_network
 from data.study.order_fields import ORDERED_OTHER_KINDS, context_of
+from data.study.order_rules import check_order_rules
 from data.study.read_orders import read_orders
 from data.study.series import PROFILES_FILE, read_position, read_price, read_profiles
 from data.study.settings import SETTINGS_FILE, StudySettings, read_settings
@@ -169,6 +170,7 @@ def read_study(folder: Path) -> ClearingCase:
     periods = settings.periods
     context = context_of(network, None if periods is None else len(periods))
     orders, named = read_orders(folder, context, problems)
+    check_order_rules(orders, settings.order_rules, problems)
     if network is None or periods is None:
         raise InputError(problems)
     report_unordered(network, named, problems)

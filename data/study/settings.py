@@ -10,10 +10,15 @@ from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import numpy as np
+
 from data.errors import Problem
 from data.periods import Periods, parse_utc
 from data.records.clearing import FORMULATIONS, Formulation
+from data.records.order_rules import NO_RULES, OrderRules
 from data.study.network_changes import NetworkChange, value_problem
+from data.study.order_rules import is_multiple
+from data.units import AWARD_TICK_MW
 
 SETTINGS_FILE: Final = "study.toml"
 SCARCITY_PRICE_EUR_PER_MWH: Final = 4000.0
@@ -38,6 +43,8 @@ class StudySettings:
         Overrides by field name of `data.records.clearing.Limits`.
     network_changes : tuple of NetworkChange
         What differs from the network that ``network`` names.
+    order_rules : OrderRules
+        What the market's rule set demands of every order.
     """
 
     name: str
@@ -53,6 +60,7 @@ class StudySettings:
     limits: Mapping[str, float]
     scarcity_price_eur_per_mwh: float
     network_changes: tuple[NetworkChange, ...] = ()
+    order_rules: OrderRules = NO_RULES
 
 
 class FieldReader:
@@ -212,6 +220,36 @@ def _read_network_changes(
     return tuple(changes)
 
 
+def _read_order_rules(
+    tables: FieldReader, scarcity_price_eur_per_mwh: float, problems: list[Problem]
+) -> OrderRules:
+    """Read ``[order_rules]``: bounds and quanta of the numbers in orders."""
+    where = f"{SETTINGS_FILE} [order_rules]"
+    reader = FieldReader(where, tables.fields.pop("order_rules", {}), problems)
+    rules = OrderRules(
+        price_min_eur_per_mwh=reader.number("price_min_eur_per_mwh"),
+        price_max_eur_per_mwh=reader.number("price_max_eur_per_mwh"),
+        price_tick_eur_per_mwh=reader.number("price_tick_eur_per_mwh", minimum=1e-6),
+        power_tick_mw=reader.number("power_tick_mw", minimum=AWARD_TICK_MW),
+        power_min_mw=reader.number("power_min_mw", minimum=0),
+    )
+    reader.close()
+    low, high, tick = (
+        rules.price_min_eur_per_mwh, rules.price_max_eur_per_mwh, rules.power_tick_mw,
+    )  # fmt: skip
+    if low is not None and high is not None and low > high:
+        reader.report(f"price_min_eur_per_mwh is {low:g}, above price_max_eur_per_mwh {high:g}")
+    if high is not None and high >= scarcity_price_eur_per_mwh:
+        reader.report(
+            f"price_max_eur_per_mwh is {high:g}, not below the scarcity price of "
+            f"{scarcity_price_eur_per_mwh:g} EUR/MWh",
+            "an offer must not be worth more than a broken limit",
+        )
+    if tick is not None and not is_multiple(np.array(tick), AWARD_TICK_MW):
+        reader.report(f"power_tick_mw is {tick:g}", "state a whole multiple of 0.000001 MW")
+    return rules
+
+
 def read_settings(folder: Path, problems: list[Problem]) -> StudySettings | None:
     """Read and validate ``study.toml``.
 
@@ -256,6 +294,8 @@ def read_settings(folder: Path, problems: list[Problem]) -> StudySettings | None
         "scarcity_price_eur_per_mwh", default=SCARCITY_PRICE_EUR_PER_MWH, minimum=0
     )
     limits.close()
+    scarcity = SCARCITY_PRICE_EUR_PER_MWH if scarcity is None else scarcity
+    order_rules = _read_order_rules(tables, scarcity, problems)
     network_changes = _read_network_changes(tables, problems)
     tables.close()
     return StudySettings(
@@ -270,6 +310,7 @@ def read_settings(folder: Path, problems: list[Problem]) -> StudySettings | None
         import_mw_max=import_mw_max,
         export_mw_max=export_mw_max,
         limits={field: value for field, value in overrides.items() if value is not None},
-        scarcity_price_eur_per_mwh=SCARCITY_PRICE_EUR_PER_MWH if scarcity is None else scarcity,
+        scarcity_price_eur_per_mwh=scarcity,
         network_changes=network_changes,
+        order_rules=order_rules,
     )

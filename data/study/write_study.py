@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +17,11 @@ from data.errors import Problem, refuse_if_any
 from data.periods import format_utc
 from data.records.clearing import ClearingCase
 from data.records.network import Elements
+from data.records.order_rules import NO_RULES, OrderRules
 from data.study.limits import limit_overrides
 from data.study.network_changes import NetworkChange
 from data.study.network_reference import is_library_reference
+from data.study.order_rules import check_order_rules
 from data.study.read_orders import ORDERS_FILE
 from data.study.series import POSITION_FILE, PROFILES_FILE, per_scaling
 from data.study.settings import SCARCITY_PRICE_EUR_PER_MWH, SETTINGS_FILE
@@ -57,6 +60,7 @@ def _settings_bytes(
     network_reference: str,
     overrides: dict[str, float],
     network_changes: Sequence[NetworkChange],
+    order_rules: OrderRules,
 ) -> bytes:
     lines = [
         f"name = {_toml_text(case.name)}",
@@ -79,6 +83,13 @@ def _settings_bytes(
         limits.append(f"scarcity_price_eur_per_mwh = {_toml_number(scarcity)}")
     if limits:
         lines += ["", "[limits]", *limits]
+    rules = [
+        f"{field.name} = {_toml_number(value)}"
+        for field in dataclasses.fields(order_rules)
+        if (value := getattr(order_rules, field.name)) is not None
+    ]
+    if rules:
+        lines += ["", "[order_rules]", *rules]
     for change in network_changes:
         lines += _change_lines(change)
     return ("\n".join(lines) + "\n").encode()
@@ -159,6 +170,7 @@ def write_study(
     network_ref: str,
     *,
     network_changes: Sequence[NetworkChange] = (),
+    order_rules: OrderRules = NO_RULES,
 ) -> None:
     """Write a case as a study folder; `read_study` gives `canonical_case` of it back.
 
@@ -173,19 +185,22 @@ def write_study(
         or MATPOWER ``.m`` file, which is copied under its own name.
     network_changes : sequence of NetworkChange
         What the case's network differs in from the one that ``network_ref`` names.
+    order_rules : OrderRules
+        What the market's rule set demands of every order; the case's orders must keep it.
 
     Raises
     ------
     InputError
-        If the reference is not the case's network, the file cannot be read, or the limits cannot
-        be stated by ``study.toml``. Nothing is written then.
+        If the reference is not the case's network, the file cannot be read, the limits cannot be
+        stated by ``study.toml``, or an order breaks the rules. Nothing is written then.
     """
     problems: list[Problem] = []
     reference, network_content = _network_file(case, network_ref, problems)
     overrides = limit_overrides(case.network, case.limits, problems)
+    check_order_rules(case.orders, order_rules, problems)
     refuse_if_any(problems)
     files = {
-        SETTINGS_FILE: _settings_bytes(case, reference, overrides, network_changes),
+        SETTINGS_FILE: _settings_bytes(case, reference, overrides, network_changes, order_rules),
         PROFILES_FILE: _profiles_bytes(case),
         PRICE_FILE: table_bytes(
             {

@@ -62,7 +62,7 @@ def _run_round(
     def clear_round(folder: Path) -> Batch:
         place = folder / INTRADAY / at.label
         case, notes = _round_case(desk.plan, at, schedule, day_ahead)
-        write_study(case, place, desk.plan.feeder.network)
+        write_study(case, place, desk.plan.feeder.network, order_rules=desk.plan.rules.order_rules)
         status = _clear(case, place, binding_periods=at.binding).status
         if not is_binding(status):
             notes["fallbacks"] = [f"{status}: the positions of before hold"]

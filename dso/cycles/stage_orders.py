@@ -35,7 +35,9 @@ def run_orders(desk: Desk, forecast_sha256: str) -> str:
             profiles=expected_profiles(plan, forecast, gate),
             book=Book(orders=orders),
         )
-        write_study(case, folder / CLEARING, plan.feeder.network)
+        write_study(
+            case, folder / CLEARING, plan.feeder.network, order_rules=plan.rules.order_rules
+        )
         write_atomically(
             folder / CLEARING / "feeder_map.json", pretty_json(feeder_map(plan.network))
         )

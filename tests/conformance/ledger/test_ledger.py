@@ -176,6 +176,7 @@ def test_stored_rows_cannot_change(log: SqlLog, engine: Engine, table: str) -> N
     names = ", ".join(columns)
     again = f"INTO {table} ({names}) SELECT {names} FROM {table} WHERE seq = 0"
     shifted = ", ".join("seq + 5000" if name == "seq" else name for name in columns)
+    before = shifted.replace("seq + 5000", "-1")
     following = {
         "seq": f"(SELECT max(seq) + 1 FROM {table})",
         "first": f"(SELECT max(size) FROM {table})",
@@ -187,6 +188,7 @@ def test_stored_rows_cannot_change(log: SqlLog, engine: Engine, table: str) -> N
         f"DELETE FROM {table} WHERE seq = (SELECT max(seq) FROM {table})",
         f"INSERT {again}",
         f"INSERT INTO {table} ({names}) SELECT {shifted} FROM {table} WHERE seq = 0",
+        f"INSERT INTO {table} ({names}) SELECT {before} FROM {table} WHERE seq = 0",
     ]
     if sqlite:
         attacks += [f"REPLACE {again}", f"INSERT OR IGNORE {again}", f"INSERT OR REPLACE {again}"]
@@ -201,7 +203,9 @@ def test_stored_rows_cannot_change(log: SqlLog, engine: Engine, table: str) -> N
         verb = "REPLACE" if sqlite else "INSERT"
         attacks.append(f"{verb} INTO {table} ({names}) SELECT {next_key} FROM {table}")
     for attack in attacks:
-        with pytest.raises(DBAPIError, match="append-only"), engine.begin() as connection:
+        # On PostgreSQL the primary key is what a copied row meets first.
+        refused = pytest.raises(DBAPIError, match=r"append-only|duplicate key")
+        with refused, engine.begin() as connection:
             connection.execute(text(attack))
     assert log.find_damage() == []
 

@@ -7,15 +7,20 @@ records an action came after. Actors are persons: their names stand in the commi
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final
 
+from data.periods import format_utc
 from data.records.posting import Batch, Receipt
 from ledger_adapter.batches import commit_batch
 from ledger_adapter.commitment import RunFields
 from ledger_adapter.keys import SubjectKeys
+from ledger_adapter.sql_log import SqlLog
 from ledger_adapter.verify.opening import ACTION_FIELDS, OpenRecord, action_records
 
-ACTION_KIND = "action"
+ACTION_KIND: Final = "action"
 
 
 def batch_for_actions(
@@ -51,6 +56,43 @@ def batch_for_actions(
         "record_log_size": record_head.size,
     }
     return commit_batch({**key_fields, "kind": "actions"}, header, ACTION_KIND, actions, subjects)
+
+
+def post_action(
+    log: SqlLog,
+    fields: Mapping[str, str],
+    *,
+    at: datetime,
+    record_head: Receipt,
+    subjects: SubjectKeys,
+    clock: str = "system clock",
+) -> Receipt:
+    """Post one action that happens now; its id is drawn.
+
+    Parameters
+    ----------
+    log : SqlLog
+        The action log.
+    fields : mapping
+        ``actor``, ``role``, ``verb``, ``object``, ``reason``.
+    at : datetime
+        Aware instant.
+    record_head : Receipt
+        Head of the record log.
+    subjects : SubjectKeys
+        Keys of the actors.
+    clock : str
+        What the time was taken from.
+    """
+    number = secrets.token_hex(16)
+    action = {**fields, "action": number, "at_utc": format_utc(at), "clock": clock}
+    batch = batch_for_actions(
+        {"log": log.key.name, "action": number},
+        actions=[action],
+        record_head=record_head,
+        subjects=subjects,
+    )
+    return log.post(batch)
 
 
 def open_action(action: Mapping[str, str]) -> OpenRecord:

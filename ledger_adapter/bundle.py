@@ -157,7 +157,9 @@ def export_bundle(
     return receipt
 
 
-def receipt_for_leaf(ledger: Ledger, index: int, head: Receipt) -> str:
+def receipt_for_leaf(
+    ledger: Ledger, index: int, head: Receipt, checkpoint: str | None = None
+) -> str:
     """Write the ``.tlog-proof`` of one leaf: the receipt to hand to a participant.
 
     Parameters
@@ -168,11 +170,13 @@ def receipt_for_leaf(ledger: Ledger, index: int, head: Receipt) -> str:
         Index of the leaf; record ``k`` of a batch stands at ``receipt.first + 1 + k``.
     head : Receipt
         Head whose checkpoint goes into the file.
+    checkpoint : str or None
+        That checkpoint with cosignatures; None: as the log signed it.
     """
     (leaf,) = ledger.entries(index, index + 1)
     path = tuple(ledger.inclusion(index, head.size))
     return format_inclusion(
-        InclusionProof(leaf=leaf, index=index, path=path, checkpoint=head.checkpoint)
+        InclusionProof(leaf=leaf, index=index, path=path, checkpoint=checkpoint or head.checkpoint)
     )
 
 

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Collection
+from pathlib import Path
 
 from data.errors import InputError, Problem
+from ledger_adapter.bundle import receipt_for_leaf
 from ledger_adapter.commitment import commit_field, commit_record, jcs
+from ledger_adapter.keys import SubjectKeys
+from ledger_adapter.sql_log import SqlLog
+from ledger_adapter.verify.canonical import Malformed, parse_json
 from ledger_adapter.verify.disclosure import Disclosure, format_disclosure
-from ledger_adapter.verify.opening import SALT_BYTES, OpenRecord
+from ledger_adapter.verify.manifest import MANIFEST, parse_manifest
+from ledger_adapter.verify.opening import RECORD_KINDS, SALT_BYTES, OpenRecord, read_rows
 from ledger_adapter.verify.proof import parse_inclusion
 
 
@@ -57,3 +63,42 @@ def disclose_fields(
     return format_disclosure(
         Disclosure(kind=kind, fields=shown, digests=tuple(hidden), proof=proof)
     )
+
+
+def disclose_from_bundle(
+    bundle: Path,
+    *,
+    batch: str,
+    record_id: str,
+    names: Collection[str],
+    log: SqlLog,
+    subjects: SubjectKeys,
+) -> bytes:
+    """Write a disclosure of a record whose plain text stands in a bundle.
+
+    Raises
+    ------
+    InputError
+        If the bundle, the batch, the record or a field is not there.
+    SubjectErased
+        If its subject was erased.
+    """
+    try:
+        manifest = parse_manifest((bundle / MANIFEST).read_bytes())
+        entry = next(entry for entry in manifest.batches if entry.name == batch)
+        header = parse_json(parse_inclusion((bundle / entry.proof).read_bytes()).leaf)
+        kind = header["records_kind"]
+        rule = RECORD_KINDS[kind]
+        records = rule.records(read_rows((bundle / str(entry.records)).read_bytes(), rule.columns))
+        place = next(k for k, record in enumerate(records) if record.record_id == record_id)
+    except StopIteration as error:
+        problem = Problem(where=f"{batch} {record_id}", what="is not in the bundle")
+        raise InputError([problem]) from error
+    except (OSError, Malformed, KeyError) as error:
+        raise InputError([Problem(where=str(bundle), what=str(error))]) from error
+    record = records[place]
+    key = bytes.fromhex(header["key"])
+    run_key = subjects.run_keys([record.subject], key)[record.subject]
+    head = log.head()
+    proof = receipt_for_leaf(log, entry.index + 1 + place, head, checkpoint=log.cosigned(head))
+    return disclose_fields(kind, record, run_key, names, proof)

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import http.client
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from data.errors import InputError, Problem
 from data.records.posting import Receipt
 from ledger_adapter.ports import LedgerError
 from ledger_adapter.signers import Cosigner
 from ledger_adapter.sql_log import SqlLog
 from ledger_adapter.verify.canonical import Malformed, format_base64, parse_decimal
-from ledger_adapter.verify.note import VerifierKey, add_signatures, open_cosigned
+from ledger_adapter.verify.manifest import CHECKPOINT
+from ledger_adapter.verify.note import (
+    VerifierKey,
+    add_signatures,
+    open_checkpoint,
+    open_cosigned,
+)
 
 OK: Final = 200
 CONFLICT: Final = 409
@@ -30,6 +38,25 @@ def cosign_head(log: SqlLog, receipt: Receipt, cosigner: Cosigner) -> str:
     if not names:
         log.add_cosignatures(receipt.size, [cosigner.cosign(receipt.checkpoint, 0)])
     return log.cosigned(receipt)
+
+
+def head_of_bundle(log: SqlLog, bundle: Path) -> Receipt:
+    """Return the receipt of the head that a bundle carries.
+
+    Raises
+    ------
+    InputError
+        If the bundle has no checkpoint, or it is not one of this log.
+    """
+    path = bundle / CHECKPOINT
+    try:
+        checkpoint = open_checkpoint(path.read_bytes(), log.key)
+    except (OSError, Malformed) as error:
+        raise InputError([Problem(where=str(path), what=str(error))]) from error
+    receipt = log.receipt_at(checkpoint.size)
+    if receipt is None or receipt.root != checkpoint.root:
+        raise InputError([Problem(where=str(path), what="is no head of this log")])
+    return receipt
 
 
 def open_cosigned_head(

@@ -232,6 +232,13 @@ class SqlLog:
             checkpoint=self._signer.sign_checkpoint(0, EMPTY_ROOT),
         )
 
+    def receipt_at(self, size: int) -> Receipt | None:
+        """Return the receipt of the batch that ended at ``size`` leaves, or None."""
+        table = self._tables.batch
+        with self._engine.connect() as connection:
+            known = _stored(connection.execute(select(table).where(table.c.size == size)))
+        return None if known is None else known.receipt
+
     def inclusion(self, index: int, size: int) -> list[bytes]:
         """Return the inclusion proof of a leaf; raises LedgerError outside the log."""
         with self._engine.connect() as connection:

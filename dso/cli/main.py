@@ -28,6 +28,7 @@ COMMANDS: Final[tuple[tuple[str, str, str], ...]] = (
     ("sweep", "dso.cli.sweep", "clear many variants of a study in parallel, as a table and a plot"),
     ("show", "dso.cli.show", "draw one clearing: price map, voltages, loadings, a price explained"),
     ("settle", "dso.cli.settle", "settle one folder: positions, meters and prices in, money out"),
+    ("ledger", "dso.cli.ledger", "look after the log: check, publish, rotate keys, disclose"),
     ("audit", "dso.cli.audit", "check what was published, offline and without trusting anybody"),
 )
 

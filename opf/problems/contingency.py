@@ -78,7 +78,8 @@ class Restoration:
     solved : bool
         Whether every period has an AC power flow; without, the numbers below are None.
     vm_min, vm_max, loading_max : Extreme or None
-        Voltages [pu] without the substation's, loading of branches [percent of rating].
+        Voltages [pu] without the substation's, loading of branches [percent of rating]; None also
+        where nothing but the substation is supplied.
     losses_mwh : float or None
         Over all periods.
     reached : ReachedLimit or None
@@ -276,9 +277,13 @@ def _measure(
     )
 
 
-def _voltages(case: ClearingCase, grid: Grid, state: AcState) -> tuple[Extreme, Extreme]:
+def _voltages(
+    case: ClearingCase, grid: Grid, state: AcState
+) -> tuple[Extreme, Extreme] | tuple[None, None]:
     """Lowest and highest voltage of the buses supplied but the substation's [pu]."""
     rows = np.flatnonzero(grid.bus_node > 0)
+    if not rows.size:
+        return None, None
     vm = np.abs(state.v)[grid.bus_node[rows]]
 
     def at(place: int) -> Extreme:
@@ -288,9 +293,6 @@ def _voltages(case: ClearingCase, grid: Grid, state: AcState) -> tuple[Extreme, 
             value=float(vm[row, period]), element_kind="bus", element=bus, period=int(period)
         )
 
-    if not vm.size:
-        return (Extreme(value=float(np.abs(state.v[0, 0])), element_kind="bus",
-                        element=case.network.slack_bus, period=0),) * 2  # fmt: skip
     return at(int(np.argmin(vm))), at(int(np.argmax(vm)))
 
 

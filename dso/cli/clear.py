@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Read, clear, write; return the exit code of the result's status."""
     from data.study import read_study
+    from data.study.copy_study import STUDY_FOLDER, copy_study
     from dso.cli.output_folder import refuse_foreign_folder, staged_output
     from dso.clock import Stopwatch
 
@@ -73,6 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
     with staged_output(arguments.out, marker="summary.json", force=arguments.force) as folder:
         write_result(result, case, folder)
         write_timings(timings, folder)
+        if not _within(arguments.study, arguments.out):
+            copy_study(arguments.study, folder / STUDY_FOLDER)
     print(f"{case.name}: {result.status}. {result.message}".rstrip())
     print(f"objective {result.objective_eur:,.2f} EUR, {len(result.violations)} limits with slack")
     if result.bound_eur is not None:
@@ -80,3 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"no schedule within the limits costs less than {bound}")
     print(f"result in {arguments.out}")
     return EXIT_CODES[result.status]
+
+
+def _within(study: Path, out: Path) -> bool:
+    """Whether the study lies with the result already: it must not be copied onto itself."""
+    return out.resolve() in (study.resolve(), *study.resolve().parents)

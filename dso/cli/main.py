@@ -27,6 +27,7 @@ COMMANDS: Final[tuple[tuple[str, str, str], ...]] = (
     ("compare", "dso.cli.compare", "compare studies: cost, prices, losses, peaks, binding limits"),
     ("sweep", "dso.cli.sweep", "clear many variants of a study in parallel, as a table and a plot"),
     ("show", "dso.cli.show", "draw one clearing: price map, voltages, loadings, a price explained"),
+    ("explain", "dso.cli.explain", "say why a price is what it is, why an order got what it got"),
     ("settle", "dso.cli.settle", "settle one folder: positions, meters and prices in, money out"),
     ("ledger", "dso.cli.ledger", "look after the log: check, publish, rotate keys, disclose"),
     ("audit", "dso.cli.audit", "check what was published, offline and without trusting anybody"),
@@ -44,6 +45,7 @@ start here:
 one step at a time, on plain folders that you may edit:
   dso clear out/day/clearing --out out/again
   dso show out/day/clearing
+  dso explain out/day --bus 42 --period 13:00
   dso settle out/day/settlement --out out/money
 
 exit codes:

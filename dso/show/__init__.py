@@ -17,7 +17,7 @@ def build_show(
     folder : Path
         Output of `dso clear`; it may hold the study as well.
     study : Path or None
-        The study folder, where it is another one.
+        The study folder, where it is not with the output.
     period : str or None
         Period the page opens with: its number from 0, its local start ``13:00``, or its start in
         UTC; None takes the one in which limits move prices most.
@@ -35,11 +35,12 @@ def build_show(
     data.errors.InputError
         Missing files, an output that was not made from this study, an unknown period or bus.
     """
+    from data.study.copy_study import study_of
     from dso.show.page import render_show
     from dso.show.read_output import read_view
     from dso.show.selection import select
 
-    view = read_view(folder, study or folder)
+    view = read_view(folder, study or study_of(folder))
     return render_show(view, select(view, period=period, bus=bus))
 
 

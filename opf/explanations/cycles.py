@@ -163,11 +163,17 @@ def best_cycle(order: StorageOrder, price: Floats, mtu_h: float) -> BestUse | No
         worth, x = ratio, solution.x
     if x is None:
         return None
-    charge, discharge = x[:size], x[size : 2 * size]
+    return _use(price, _main_period(x[:size]), _main_period(x[size : 2 * size]), worth)
+
+
+def _use(price: Floats, take: int | None, give: int | None, worth: float) -> BestUse:
     return BestUse(
-        take_period=_main_period(charge), give_period=_main_period(discharge),
+        take_period=take,
+        give_period=give,
+        take_price_eur_per_mwh=None if take is None else float(price[take]),
+        give_price_eur_per_mwh=None if give is None else float(price[give]),
         worth_eur_per_mwh=worth,
-    )  # fmt: skip
+    )
 
 
 def _main_period(power: Floats) -> int | None:
@@ -224,9 +230,7 @@ def best_move(order: ShiftOrder, price: Floats) -> BestUse | None:
         into, out = int(np.argmin(take)), int(np.argmax(give))
         worth = float(give[out] - take[into])
         if into != out and np.isfinite(worth) and (best is None or worth > best.worth_eur_per_mwh):
-            best = BestUse(
-                take_period=start + into, give_period=start + out, worth_eur_per_mwh=worth
-            )
+            best = _use(price, start + into, start + out, worth)
     return best
 
 

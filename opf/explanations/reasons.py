@@ -96,6 +96,12 @@ def _steps(
     if explained.binding is not None:
         part = next(line for line in explained.lines if line.key == explained.binding)
         text += f"; {part.name} moves it by {part.part_eur_per_mwh:.2f} EUR/MWh"
+    elif explained.size is not None and explained.size.binding is not None:
+        size, labels = explained.size, published.case.periods.labels()
+        assert size.period is not None
+        name = published.limits[explained.size.binding].name
+        text += f"; {size.p_mw:.6g} MW awarded in {labels[size.period]} by the {name}"
+        return text, size.binding
     return text, explained.binding
 
 

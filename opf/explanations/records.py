@@ -159,12 +159,16 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """The size that would have been accepted in full [MW]; of a block its share of the profile."""
+    """The size that would have been accepted in full [MW]; of a block its share of the profile.
+
+    ``binding`` is the limit that admits no more, or needs no more, where one is behind it.
+    """
 
     p_mw: float
     period: int | None
     share: float | None = None
     confirmed: bool | None = None
+    binding: LimitKey | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,11 +176,14 @@ class BestUse:
     """The best thing a storage or shift that stays idle could do at the published prices.
 
     ``take_period`` is where it would take more, ``give_period`` where it would give or take less;
-    None where one of the two does not occur.
+    None where one of the two does not occur; prices are the DLMP there. ``worth_eur_per_mwh`` is
+    the cost at which it breaks even, on each MWh charged and discharged, or moved.
     """
 
     take_period: int | None
     give_period: int | None
+    take_price_eur_per_mwh: float | None
+    give_price_eur_per_mwh: float | None
     worth_eur_per_mwh: float
 
 

@@ -185,22 +185,29 @@ def explain_steps(published: Published, order: StepOrder) -> OrderExplanation:
     if outcome.reactive[t]:
         worth = PriceLine(cause="reactive", part_eur_per_mwh=float(outcome.reactive[t]))
         lines = (*lines[:2], worth, *lines[2:])
-    gap, price = float(outcome.gap[t]), float(outcome.market_price[t])
-    tie = TIE_SHARE * max(1.0, abs(price), abs(float(outcome.limit_price[t])))
     reason: ReasonCode
     reason, binding = "accepted", None
     if outcome.cut.any():
-        reason, binding = blocking_limit(lines, gap, sells=sells, tie=tie)
+        reason, binding = _blocked(outcome, lines, t, sells=sells)
     return dataclasses.replace(
         blank,
         reason=reason,
         binding=binding,
         limit_price_eur_per_mwh=float(outcome.limit_price[t]),
-        market_price_eur_per_mwh=price,
+        market_price_eur_per_mwh=float(outcome.market_price[t]),
         lines=tuple(line for line in lines if line.cause != "limit" or line.part_eur_per_mwh),
         threshold=_threshold(outcome, sells=sells) if reason != "marginal" else None,
-        size=_size(outcome),
+        size=_size(published, order, outcome),
     )
+
+
+def _blocked(
+    outcome: StepOutcome, lines: tuple[PriceLine, ...], t: int, *, sells: bool
+) -> tuple[ReasonCode, LimitKey | None]:
+    """Reason and limit in one period."""
+    price, own = float(outcome.market_price[t]), float(outcome.limit_price[t])
+    tie = TIE_SHARE * max(1.0, abs(price), abs(own))
+    return blocking_limit(lines, float(outcome.gap[t]), sells=sells, tie=tie)
 
 
 def _threshold(outcome: StepOutcome, *, sells: bool) -> Threshold | None:
@@ -216,13 +223,15 @@ def _threshold(outcome: StepOutcome, *, sells: bool) -> Threshold | None:
     )
 
 
-def _size(outcome: StepOutcome) -> Size | None:
+def _size(published: Published, order: StepOrder, outcome: StepOutcome) -> Size | None:
     """What was awarded where most was cut from an award: that size is accepted in full."""
     in_part = outcome.cut & ~outcome.rejected
     if not in_part.any():
         return None
     t = int(np.argmax(np.where(in_part, outcome.offered_mw - outcome.awarded_mw, -np.inf)))
-    return Size(p_mw=float(outcome.awarded_mw[t]), period=t)
+    lines = published.lines(bus_weights(order), t)
+    _, binding = _blocked(outcome, lines, t, sells=isinstance(order, GenerationOrder))
+    return Size(p_mw=float(outcome.awarded_mw[t]), period=t, binding=binding)
 
 
 def step_periods(published: Published, order: StepOrder) -> tuple[PeriodOutcome, ...]:

@@ -12,6 +12,7 @@ from opf.explanations.records import (
     OrderExplanation,
     PriceLine,
     ReasonCode,
+    Size,
     Threshold,
 )
 
@@ -137,33 +138,34 @@ def _would_have(published: Published, order: OrderExplanation) -> str:
     if order.threshold is not None:
         parts.append(_threshold_words(published, order, order.threshold))
     if order.size is not None:
-        if order.size.share is not None:
-            size = f"{order.size.share:.2%} of its profile (at most {power(order.size.p_mw)} MW)"
-            parts.append(f"{size} as a block of its own would have been accepted in full")
-        else:
-            there = (
-                ""
-                if order.size.period is None
-                else f" in {when(published.case, order.size.period)}"
-            )
-            parts.append(f"{power(order.size.p_mw)} MW would have been accepted in full{there}")
-            if order.size.binding is not None and t != order.deciding_period:
-                name = published.limits[order.size.binding].name
-                parts[-1] += f", where the {name} decides"
-        if order.size.confirmed is False:
-            parts[-1] = parts[-1].replace("would have been", "was")
+        parts.append(_size_words(published, order, order.size))
     if not parts:
         return "No other price of its own would have changed that."
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}."
 
 
+def _size_words(published: Published, order: OrderExplanation, size: Size) -> str:
+    if size.share is not None:
+        what = f"{size.share:.2%} of its profile (at most {power(size.p_mw)} MW)"
+        if size.confirmed:
+            return f"{what} as a block of its own would have been accepted in full"
+        if order.status == "partial":
+            return f"{what} is what it was awarded"
+        return f"{what} would be awarded if it took any share"
+    words = f"{power(size.p_mw)} MW would have been accepted in full"
+    if size.period is not None:
+        words += f" in {when(published.case, size.period)}"
+        if size.binding is not None and size.period != order.deciding_period:
+            words += f", where the {published.limits[size.binding].name} decides"
+    return words
+
+
 def _threshold_words(published: Published, order: OrderExplanation, found: Threshold) -> str:
     side = "at most" if found.direction == "at_most" else "at least"
     price = f"{side} {money(found.price_eur_per_mwh)} EUR/MWh"
-    where = (
-        " in all periods" if found.period is None else f" in {when(published.case, found.period)}"
-    )
+    t = found.period
+    where = " in all periods" if t is None else f" in {when(published.case, t)}"
     if found.confirmed is False:
         return f"with the order in, the mean DLMP is {money(found.price_eur_per_mwh)} EUR/MWh"
     article = "a bid" if found.direction == "at_least" else "an offer"

@@ -33,6 +33,7 @@ Signs
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
 from typing import Final
@@ -72,6 +73,36 @@ def energy_wh(power_mw: float, mtu_minutes: int) -> int:
     """
     ticks = round(power_mw * MICRO_PER_UNIT)
     return round_half_even(Fraction(ticks * mtu_minutes, 60))
+
+
+def share_out(total: int, weights: Sequence[int]) -> list[int]:
+    """Split a whole number in proportion to weights: the largest remainders get what is left over.
+
+    Parameters
+    ----------
+    total : int
+        What is split, of any sign.
+    weights : sequence of int
+        Not negative, not all 0.
+
+    Returns
+    -------
+    list of int
+        Sums to ``total``; each within 1 of its exact share. Equal remainders are served in the
+        sequence of the weights.
+
+    Examples
+    --------
+    >>> share_out(10, [1, 1, 1]), share_out(-7, [1, 3])
+    ([4, 3, 3], [-2, -5])
+    """
+    sign, whole = (-1 if total < 0 else 1), sum(weights)
+    parts = [divmod(abs(total) * weight, whole) for weight in weights]
+    given = [part for part, _ in parts]
+    by_remainder = sorted(range(len(parts)), key=lambda k: (-parts[k][1], k))
+    for k in by_remainder[: abs(total) - sum(given)]:
+        given[k] += 1
+    return [sign * part for part in given]
 
 
 def money_micro_eur(quantity_wh: int, price_micro_eur_per_mwh: int) -> int:

@@ -167,7 +167,7 @@ def certify(
         energy_balance_mw=energy_balance_mw(problem, state),
         probe_error=probe_gradients(problem, state, lin, solution.multipliers.limit, input_sha256),
         iterations=solution.iterations,
-        solver=f"clarabel {version('clarabel')}",
+        solver=f"qdldl {version('qdldl')}, clarabel {version('clarabel')}",
         solver_options=SOLVER_OPTIONS,
     )
     slack = bool(np.any(solution.slack[_priced_at_scarcity(problem, solution)] > 1e-6))

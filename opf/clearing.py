@@ -151,6 +151,6 @@ def _conclude(problem: Problem, solution: Solution, input_sha256: str) -> Cleari
         certificate=verdict.certificate,
         input_sha256=input_sha256,
         versions=tuple(
-            (name, version(name)) for name in ("clarabel", "gridclear", "numpy", "scipy")
+            (name, version(name)) for name in ("clarabel", "gridclear", "numpy", "qdldl", "scipy")
         ),
     )

@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from opf.interior_point import find_interior_point
 from opf.kkt import (
     Multipliers,
     Residuals,
@@ -229,6 +230,33 @@ def _error(problem: Problem, point: Solution) -> float:
     )
 
 
+def _from_within(
+    problem: Problem,
+    x_start: Floats | None,
+    progress: Callable[[int, float, float], None] | None,
+    out_of_time: Callable[[], bool] | None,
+) -> Solution | None:
+    """Where the interior point method and Newton steps after it lead, if anywhere."""
+    inner = find_interior_point(problem, x_start, problem.tolerances.kkt, progress, out_of_time)
+    if inner is None:
+        return None
+    step = Step(
+        x=inner.x,
+        limit_price=inner.multipliers.limit,
+        row_price=inner.multipliers.row,
+        slack=np.zeros(0),
+    )
+    point = _arrive(problem, inner.x, inner.state, inner.linearisation, step, inner.iterations)
+    if _is_done(problem, point):
+        return dataclasses.replace(point, converged=True)
+    if out_of_time is not None and out_of_time():
+        return dataclasses.replace(point, stopped="the time limit came")
+    if point.residuals.worst < POLISH_BELOW:
+        point = _polish(problem, point, progress)
+    # what breaks an order's own rows is no schedule to go on from
+    return point if row_error(problem.resources, point.x) <= ROW_TOLERANCE else None
+
+
 def optimise(
     problem: Problem,
     x_start: Floats | None = None,
@@ -263,13 +291,20 @@ def optimise(
         When the starting schedule has no AC solution.
     """
     res, tol = problem.resources, problem.tolerances
+    found = _from_within(problem, x_start, progress, out_of_time)
+    if found is not None and (found.converged or found.stopped):
+        return found
     x = np.where(np.isfinite(res.lower), res.lower, 0.0) if x_start is None else x_start
     state = solve_state(problem.solver, res.injection(x))
     scarcity = problem.case.limits.scarcity_price_eur_per_mwh
     lin = linearise(problem, state, choose_limits(problem, state, set()))
     multipliers = Multipliers(limit=np.zeros(len(lin.chosen)), row=np.zeros(res.rows.shape[0]))
     radius, iteration, near = np.inf, 0, False
-    point: Solution | None = None
+    point = found
+    if point is not None:
+        iteration, near = point.iterations, point.residuals.worst < POLISH_BELOW
+        x, state = point.x, point.state
+        lin, multipliers = point.linearisation, point.multipliers
     while True:
         try:
             step = problem.programme.solve(

@@ -16,7 +16,7 @@ from dso.cli import main as command_line
 COMMANDS = [name for name, _, _ in command_line.COMMANDS]
 HEAVY = {
     "alembic", "clarabel", "cvxpy", "highspy", "jinja2", "matplotlib", "numpy", "pandapower",
-    "pandas", "plotly", "power_grid_model", "pvlib", "pydantic", "pyomo", "rich", "scipy",
+    "pandas", "plotly", "power_grid_model", "pvlib", "pydantic", "pyomo", "qdldl", "rich", "scipy",
     "simbench", "sqlalchemy", "statsmodels",
 }  # fmt: skip
 

@@ -82,7 +82,7 @@ def test_what_has_no_cone_is_refused_before_the_solve(
     for a, b in ((0, 1), (1, 2), (2, 0)):
         pp.create_line(net, buses[a], buses[b], 1.0, "NA2XS2Y 1x185 RM/25 12/20 kV")
     ring = make_case(network_from_pandapower(net, "ring"), [])
-    monkeypatch.setattr("opf.clearing.optimise", lambda *_: pytest.fail("it was solved"))
+    monkeypatch.setattr("opf.clearing.optimise_one_way", lambda *_: pytest.fail("it was solved"))
     with pytest.raises(UnsupportedComponent, match=r"branch_flow_soc.*meshed"):
         clear_case(ring, cone_bound=True)
     linear = dataclasses.replace(make_case(network, []), formulation="lindistflow")

@@ -1,0 +1,481 @@
+"""A primal-dual interior point method on the AC problem itself: one power flow for each step.
+
+    min  cost(x) + scarcity h sum s     s.t.  R x in [lower, upper],  l <= x <= u,
+                                              g_k(x) + t_k - s_k = g_k_max,   t, s >= 0
+
+Import and limits are those of the AC power flow at every iterate, with their adjoint gradients; the
+curvature of the Lagrangian is the flow tree's, with its sign. A quadratic programme solved at each
+AC point would need as many factorisations for one step as this needs for all. Where the curvature
+is not convex on the constraints (seen by the signs of the pivots) a multiple of the barrier's own
+scale is added until it is. Predictor and corrector as by Mehrotra, SIAM J. Optimization 2(4), 1992,
+doi 10.1137/0802028; further centrality correctors as by Gondzio, Computational Optimization and
+Applications 6, 1996, doi 10.1007/BF00249643.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opf.kkt import Multipliers, price_scale, reduced_costs
+from opf.kkt_system import KktSystem, SystemSingular
+from opf.lagrangian_curvature import flow_curvature
+from opf.linearise import Linearisation, choose_limits, linearise
+from opf.power_flow import AcState, PowerFlowDiverged, solve_state
+from opf.problem import Problem
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+ITERATIONS_MAX: Final = 60
+# Share of the way to the nearest bound that a step may go.
+TO_BOUND: Final = 0.995
+# The barrier stays above this share [MW] of the largest dual residual.
+KEEP_BARRIER: Final = 1e-4
+CORRECTORS_MAX: Final = 2
+# Convexification, in units of barrier / width^2: the least, its growth, and tries in one step.
+LEAST_SHIFT: Final = 4.0
+SHIFT_GROWTH: Final = 4.0
+SHIFT_TRIES: Final = 8
+# Steps shorter than this ask for more convexification, longer ones than that for less.
+SHORT_STEP: Final = 0.1
+LONG_STEP: Final = 0.7
+# Share of a step below which no AC solution counts as none at all.
+LEAST_STEP: Final = 1e-3
+# First distance to a bound and first price of one [MW, EUR/MW].
+FIRST_ROOM: Final = 0.05
+FIRST_PRICE: Final = 1.0
+# What rounding leaves of a distance to a bound.
+LEAST_DISTANCE: Final = 1e-15
+# Least room of a limit that joins [MW-equivalent].
+LEAST_ROOM: Final = 1e-2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InteriorPoint:
+    """Where the method ended: a schedule strictly within bounds, its AC point and prices."""
+
+    x: Floats
+    state: AcState
+    linearisation: Linearisation
+    multipliers: Multipliers
+    iterations: int
+
+
+@dataclass(slots=True)
+class _Iterate:
+    """``u`` = free columns, activities of rows with room, rooms t and slacks s of the limits."""
+
+    u: Floats
+    lower_price: Floats
+    upper_price: Floats
+    row_price: Floats
+    limit_price: Floats
+    state: AcState
+    lin: Linearisation
+
+
+@dataclass(slots=True)
+class _Residuals:
+    """What is missing: stationarity of ``u``, rows, limits; and the barrier's present level."""
+
+    dual: Floats
+    rows: Floats
+    limits: Floats
+    to_lower: Floats
+    to_upper: Floats
+    barrier: float
+
+
+@dataclass(slots=True)
+class _Direction:
+    """A step of everything, and how far it may go in the primal and the dual space."""
+
+    u: Floats
+    lower_price: Floats
+    upper_price: Floats
+    row_price: Floats
+    limit_price: Floats
+    primal: float = 0.0
+    dual: float = 0.0
+
+
+class _Method:
+    """The parts of the problem that stay, and what one iteration does."""
+
+    def __init__(self, problem: Problem) -> None:
+        res, programme = problem.resources, problem.programme
+        self.problem = problem
+        self.h = problem.case.periods.mtu_h
+        self.scarcity = problem.case.limits.scarcity_price_eur_per_mwh * self.h
+        self.free = programme.free
+        self.columns = len(self.free)
+        self.base = np.where(np.isfinite(res.lower), res.lower, 0.0)
+        self.rows = res.rows[:, self.free].tocsr()
+        held = self.base.copy()
+        held[self.free] = 0.0
+        lower, upper = res.rows_lower - res.rows @ held, res.rows_upper - res.rows @ held
+        equal = res.rows_lower == res.rows_upper
+        self.loose = np.flatnonzero(~equal)
+        self.row_goal = np.where(equal, upper, 0.0)
+        self.own_lower = np.concatenate([res.lower[self.free], lower[self.loose]])
+        self.own_upper = np.concatenate([res.upper[self.free], upper[self.loose]])
+        width = np.minimum(self.own_upper - self.own_lower, 1.0)[: self.columns]
+        self.inverse_width = 1.0 / width**2
+        self.shift = 0.0
+        self.system: KktSystem | None = None
+
+    def decision(self, u: Floats) -> Floats:
+        """All columns, those without choice at their bound."""
+        x = self.base.copy()
+        x[self.free] = u[: self.columns]
+        return x
+
+    def bounds(self, limits: int) -> tuple[Floats, Floats]:
+        """Bounds of ``u``."""
+        nothing = np.zeros(2 * limits)
+        lower = np.concatenate([self.own_lower, nothing])
+        return lower, np.concatenate([self.own_upper, nothing + np.inf])
+
+    def start(self, x_start: Floats | None) -> _Iterate:
+        """Columns in the middle of their bounds, or near where the caller starts; prices of 1."""
+        lower, upper = self.own_lower, self.own_upper
+        width = np.minimum(upper - lower, 1.0)
+        middle = np.where(np.isfinite(lower) & np.isfinite(upper), 0.5 * (lower + upper), 0.0)
+        if x_start is not None:
+            middle[: self.columns] = x_start[self.free]
+        share = 0.1 if x_start is None else 0.02
+        own = np.clip(middle, lower + share * width, upper - share * width)
+        state = solve_state(
+            self.problem.solver, self.problem.resources.injection(self.decision(own))
+        )
+        own[self.columns :] = np.clip(
+            (self.rows @ own[: self.columns])[self.loose],
+            (lower + 0.1 * width)[self.columns :],
+            (upper - 0.1 * width)[self.columns :],
+        )
+        lin = linearise(self.problem, state, choose_limits(self.problem, state, set()))
+        room, slack, price = self.first(lin, FIRST_PRICE * FIRST_ROOM, FIRST_ROOM)
+        u = np.concatenate([own, room, slack])
+        count = len(room)
+        below, above = (np.isfinite(bound) for bound in self.bounds(count))
+        at = _Iterate(
+            u=u,
+            lower_price=np.zeros(len(u)),
+            upper_price=np.zeros(len(u)),
+            row_price=np.zeros(self.rows.shape[0]),
+            limit_price=price,
+            state=state,
+            lin=lin,
+        )
+        pull, own_size = self.gradient(at), len(self.own_lower)
+        first = np.repeat([FIRST_PRICE, 0.0], [own_size, 2 * count])
+        at.lower_price = np.where(below, np.maximum(pull, 0.0) + first, 0.0)
+        at.upper_price = np.where(above, np.maximum(-pull, 0.0) + first, 0.0)
+        return at
+
+    def first(
+        self, lin: Linearisation, barrier: float, least: float
+    ) -> tuple[Floats, Floats, Floats]:
+        """Room, slack and price of limits at the given level of the barrier."""
+        room = np.maximum(lin.rows.room, least)
+        slack = np.maximum(room - lin.rows.room, least)
+        return room, slack, np.minimum(barrier / room, 0.5 * self.scarcity)
+
+    def gradient(self, at: _Iterate) -> Floats:
+        """Derivative of the Lagrangian by ``u`` without the prices of bounds."""
+        limit = at.limit_price / self.h
+        reduced = reduced_costs(self.problem, at.lin, Multipliers(limit=limit, row=at.row_price))
+        return np.concatenate(
+            [
+                reduced[self.free],
+                -at.row_price[self.loose],
+                at.limit_price,
+                self.scarcity - at.limit_price,
+            ]
+        )
+
+    def residuals(self, at: _Iterate) -> _Residuals:
+        """What the present iterate leaves open."""
+        lower, upper = self.bounds(len(at.limit_price))
+        own, count = len(self.own_lower), len(at.limit_price)
+        activity = self.rows @ at.u[: self.columns] - self.row_goal
+        activity[self.loose] -= at.u[self.columns : own]
+        room, slack = at.u[own : own + count], at.u[own + count :]
+        to_lower = np.where(np.isfinite(lower), np.maximum(at.u - lower, LEAST_DISTANCE), 1.0)
+        to_upper = np.where(np.isfinite(upper), np.maximum(upper - at.u, LEAST_DISTANCE), 1.0)
+        bounds = max(int(np.isfinite(lower).sum() + np.isfinite(upper).sum()), 1)
+        product = float(at.lower_price @ to_lower + at.upper_price @ to_upper)
+        return _Residuals(
+            dual=self.gradient(at) - at.lower_price + at.upper_price,
+            rows=activity,
+            limits=room - slack - at.lin.rows.room,
+            to_lower=to_lower,
+            to_upper=to_upper,
+            barrier=product / bounds,
+        )
+
+    def error(self, at: _Iterate, left: _Residuals) -> tuple[float, float]:
+        """KKT residual relative to the largest price; violation of rows and limits [MW]."""
+        res = self.problem.resources
+        prices = Multipliers(limit=at.limit_price / self.h, row=at.row_price)
+        scale = self.h * price_scale(self.problem, prices)
+        x = at.u[: self.columns]
+        reduced = (left.dual + at.lower_price - at.upper_price)[: self.columns]
+        moved = np.clip(x - reduced / scale, res.lower[self.free], res.upper[self.free])
+        room = at.lin.rows.room
+        price = at.limit_price
+        inactive = np.minimum(price / scale, np.maximum(room, 0.0))
+        short = np.minimum((self.scarcity - price) / scale, np.maximum(-room, 0.0))
+        kkt = max(
+            float(np.abs(moved - x).max(initial=0.0)),
+            float(np.maximum(inactive, short).max(initial=0.0)),
+        )
+        missing = max(
+            float(np.abs(left.rows).max(initial=0.0)), float(np.abs(left.limits).max(initial=0.0))
+        )
+        return kkt, missing
+
+    def factorise(self, at: _Iterate, left: _Residuals) -> Floats:
+        """Factorise at an iterate, convexified where needed; returns the diagonal of ``u``."""
+        problem, programme = self.problem, self.problem.programme
+        diagonal = at.lower_price / left.to_lower + at.upper_price / left.to_upper
+        own, count = len(self.own_lower), len(at.limit_price)
+        inverse = 1.0 / np.maximum(diagonal, 1e-12)
+        rows = np.zeros(self.rows.shape[0])
+        rows[self.loose] = inverse[self.columns : own]
+        limits = inverse[own : own + count] + inverse[own + count :]
+        weight = flow_curvature(problem, at.state, at.lin, at.limit_price / self.h)
+        flows = 2.0 * self.h * np.tile(weight.ravel(), len(programme.flow_parts))
+        if self.system is None or not self.system.take_limits(programme, at.lin.rows):
+            self.system = KktSystem(programme, at.lin.rows, self.system)
+            self.system.take_limits(programme, at.lin.rows)
+        metric = left.barrier * self.inverse_width
+        for _ in range(SHIFT_TRIES):
+            columns = diagonal[: self.columns] + self.shift * metric
+            self.system.factorise(columns, flows, rows, limits)
+            if flows.min(initial=0.0) >= 0.0 or self.system.is_convex():
+                break
+            self.shift = max(LEAST_SHIFT, SHIFT_GROWTH * self.shift)
+        return diagonal
+
+    def direction(
+        self, at: _Iterate, left: _Residuals, diagonal: Floats, goal: tuple[Floats, Floats]
+    ) -> _Direction:
+        """Solve for the step that brings products of distance and price to their goals."""
+        assert self.system is not None
+        own, count = len(self.own_lower), len(at.limit_price)
+        has_lower, has_upper = at.lower_price > 0, at.upper_price > 0
+        to_lower = np.where(has_lower, goal[0] / left.to_lower - at.lower_price, 0.0)
+        to_upper = np.where(has_upper, goal[1] / left.to_upper - at.upper_price, 0.0)
+        pull = -left.dual + to_lower - to_upper
+        inverse = 1.0 / np.maximum(diagonal[self.columns :], 1e-12)
+        extra = pull[self.columns :] * inverse
+        loose = own - self.columns
+        rows = -left.rows
+        rows[self.loose] += extra[:loose]
+        limits = -left.limits - extra[loose : loose + count] + extra[loose + count :]
+        x, row, limit = self.system.solve(pull[: self.columns], rows, limits)
+        others = extra + inverse * np.concatenate([row[self.loose], -limit, limit])
+        u = np.concatenate([x, others])
+        step = _Direction(
+            u=u,
+            lower_price=np.where(has_lower, to_lower - at.lower_price / left.to_lower * u, 0.0),
+            upper_price=np.where(has_upper, to_upper + at.upper_price / left.to_upper * u, 0.0),
+            row_price=row,
+            limit_price=limit,
+        )
+        step.primal = min(
+            _way(left.to_lower, step.u, has_lower), _way(left.to_upper, -step.u, has_upper)
+        )
+        step.dual = min(
+            _way(at.lower_price, step.lower_price, has_lower),
+            _way(at.upper_price, step.upper_price, has_upper),
+        )
+        return step
+
+    def improve(self, at: _Iterate, left: _Residuals, diagonal: Floats) -> _Direction:
+        """Predictor, corrector, and centrality correctors as long as they lengthen the step."""
+        has = (at.lower_price > 0, at.upper_price > 0)
+        zero = np.zeros(len(at.u))
+        guess = self.direction(at, left, diagonal, (zero, zero))
+        product = [
+            (left.to_lower + guess.primal * guess.u)
+            * (at.lower_price + guess.dual * guess.lower_price),
+            (left.to_upper - guess.primal * guess.u)
+            * (at.upper_price + guess.dual * guess.upper_price),
+        ]
+        bounds = max(int(has[0].sum() + has[1].sum()), 1)
+        ahead = float(product[0][has[0]].sum() + product[1][has[1]].sum()) / bounds
+        barrier = left.barrier * (ahead / left.barrier) ** 3
+        least = min(KEEP_BARRIER * float(np.abs(left.dual).max(initial=0.0)), left.barrier)
+        barrier = max(barrier, least, 1e-14)
+        goal = (
+            barrier - guess.u * guess.lower_price,
+            barrier + guess.u * guess.upper_price,
+        )
+        step = self.direction(at, left, diagonal, goal)
+        for _ in range(CORRECTORS_MAX):
+            reach = [min(1.0, 1.08 * way + 0.08) for way in (step.primal, step.dual)]
+            lower = (left.to_lower + reach[0] * step.u) * (
+                at.lower_price + reach[1] * step.lower_price
+            )
+            upper = (left.to_upper - reach[0] * step.u) * (
+                at.upper_price + reach[1] * step.upper_price
+            )
+            goal = (goal[0] + _recentre(lower, barrier), goal[1] + _recentre(upper, barrier))
+            other = self.direction(at, left, diagonal, goal)
+            if other.primal + other.dual < step.primal + step.dual + 0.02:
+                break
+            step = other
+        return step
+
+    def move(self, at: _Iterate, step: _Direction, left: _Residuals) -> _Iterate:
+        """Go along a step, solve the power flow there and linearise.
+
+        Raises
+        ------
+        PowerFlowDiverged
+            When even a short step has no AC solution.
+        """
+        primal, dual = (min(1.0, TO_BOUND * way) for way in (step.primal, step.dual))
+        u, state, primal = self.flow_at(at, step, primal)
+        if min(primal, dual) < SHORT_STEP:
+            self.shift = max(LEAST_SHIFT, SHIFT_GROWTH * self.shift)
+        elif min(primal, dual) > LONG_STEP:
+            self.shift = self.shift / SHIFT_GROWTH if self.shift > LEAST_SHIFT else 0.0
+        moved = _Iterate(
+            u=u,
+            lower_price=at.lower_price + dual * step.lower_price,
+            upper_price=at.upper_price + dual * step.upper_price,
+            row_price=at.row_price + dual * step.row_price,
+            limit_price=at.limit_price + dual * step.limit_price,
+            state=state,
+            lin=at.lin,
+        )
+        return self.linearise(moved, left.barrier)
+
+    def flow_at(
+        self, at: _Iterate, step: _Direction, share: float
+    ) -> tuple[Floats, AcState, float]:
+        """Go a share of a step, less of it where that has no AC solution."""
+        problem = self.problem
+        while True:
+            u = at.u + share * step.u
+            injection = problem.resources.injection(self.decision(u))
+            try:
+                return u, solve_state(problem.solver, injection, at.state), share
+            except PowerFlowDiverged:
+                share *= 0.5
+                if share < LEAST_STEP:
+                    raise
+
+    def linearise(self, at: _Iterate, barrier: float) -> _Iterate:
+        """Linearise at a new state; limits that come near for the first time join."""
+        problem, before = self.problem, at.lin
+        known = {
+            pair: row
+            for row, pair in enumerate(
+                zip(before.chosen.tolist(), before.period.tolist(), strict=True)
+            )
+        }
+        at.lin = linearise(problem, at.state, choose_limits(problem, at.state, set(known)))
+        if len(at.lin.chosen) == len(known):
+            return at
+        pairs = zip(at.lin.chosen.tolist(), at.lin.period.tolist(), strict=True)
+        row = np.array([known.get(pair, -1) for pair in pairs], dtype=np.int64)
+        own, count = len(self.own_lower), len(known)
+        room, slack, price = self.first(at.lin, barrier, LEAST_ROOM)
+
+        def joined(old: Floats, new: Floats) -> Floats:
+            return np.where(row < 0, new, old[np.maximum(row, 0)]) if count else new
+
+        parts = []
+        for values, new in (
+            (at.u, (room, slack)),
+            (at.lower_price, (price, self.scarcity - price)),
+        ):
+            rooms, slacks = values[own : own + count], values[own + count :]
+            parts.append(
+                np.concatenate([values[:own], joined(rooms, new[0]), joined(slacks, new[1])])
+            )
+        at.u, at.lower_price = parts
+        at.upper_price = np.concatenate([at.upper_price[:own], np.zeros(2 * len(row))])
+        at.limit_price = joined(at.limit_price, price)
+        return at
+
+
+def _way(distance: Floats, step: Floats, has: Bools) -> float:
+    """Largest share of a step, at most 1, that keeps every distance from becoming negative."""
+    towards = has & (step < 0)
+    if not towards.any():
+        return 1.0
+    return min(1.0, float((distance[towards] / -step[towards]).min()))
+
+
+def _recentre(product: Floats, barrier: float) -> Floats:
+    """What brings products that are far off the barrier towards it (Gondzio)."""
+    low, high = 0.1 * barrier, 10.0 * barrier
+    off = np.where(product < low, low - product, np.where(product > high, high - product, 0.0))
+    return np.maximum(off, -high)
+
+
+def find_interior_point(
+    problem: Problem,
+    x_start: Floats | None,
+    accuracy: float,
+    progress: Callable[[int, float, float], None] | None = None,
+    out_of_time: Callable[[], bool] | None = None,
+) -> InteriorPoint | None:
+    """Run the method.
+
+    Parameters
+    ----------
+    problem : Problem
+        Prepared case.
+    x_start : ndarray, shape (columns,), optional
+        Near where to start; the middle of all bounds otherwise.
+    accuracy : float
+        KKT residual, relative to the largest price, and violation [MW-equivalent] to stop at.
+    progress, out_of_time : callable, optional
+        As in `opf.successive.optimise`; the violation is in units of ``accuracy``.
+
+    Returns
+    -------
+    InteriorPoint or None
+        The last point, also where an end came before the accuracy; None where there is none (no
+        columns with a choice, no AC solution at the start, numbers that broke down).
+    """
+    if not len(problem.programme.free):
+        return None
+    method = _Method(problem)
+    try:
+        at = method.start(x_start)
+        for iteration in range(ITERATIONS_MAX + 1):
+            left = method.residuals(at)
+            kkt, missing = method.error(at, left)
+            if not np.isfinite(kkt + missing):
+                return None
+            if iteration and progress is not None:
+                progress(iteration, kkt, missing / accuracy)
+            late = iteration and out_of_time is not None and out_of_time()
+            if max(kkt, missing) <= accuracy or late or iteration == ITERATIONS_MAX:
+                break
+            # of contradicting orders the prices grow without bound
+            with np.errstate(over="ignore", invalid="ignore"):
+                diagonal = method.factorise(at, left)
+                at = method.move(at, method.improve(at, left, diagonal), left)
+    except (PowerFlowDiverged, SystemSingular):
+        return None
+    prices = Multipliers(limit=at.limit_price / method.h, row=at.row_price)
+    return InteriorPoint(
+        x=method.decision(at.u),
+        state=at.state,
+        linearisation=at.lin,
+        multipliers=prices,
+        iterations=iteration,
+    )

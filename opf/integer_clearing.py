@@ -24,6 +24,7 @@ from data.records.clearing import Award, IntegerReport
 from opf.awards import make_award
 from opf.integer_choice import NOTHING_ACCEPTED, IntegerChoice, integer_orders
 from opf.integer_master import Master
+from opf.integer_search import search_choices
 from opf.kkt import price_scale
 from opf.linear_programme import SolverStopped
 from opf.linearise import choose_limits, linearise
@@ -100,7 +101,7 @@ def _clear_choice(
         solution=solution,
         total_eur=cost_eur(fixed, settled.x, settled.state) + penalty,
         penalty_eur=penalty,
-        losing=paradoxically_accepted(case, awards, scale),
+        losing=paradoxically_accepted(case, awards, at, scale),
     )
 
 
@@ -113,6 +114,41 @@ def _add_tangents(master: Master, cleared: Cleared) -> None:
     fresh = linearise(problem, solution.state, choose_limits(problem, solution.state, kept))
     injection = problem.resources.injection(solution.x) - problem.resources.fixed
     master.add_point(injection, solution.state, fresh)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Judge:
+    """Clears proposed choices, keeps the best that stands and tells the master what it learned."""
+
+    problem: Problem
+    master: Master
+    best: Cleared
+    progress: Progress | None
+    out_of_time: Callable[[], bool] | None
+    cleared: int = 1
+    overstated: float = 0.0
+
+    def judge(self, choice: IntegerChoice, cost_in_master: float) -> Cleared | None:
+        """Clear a choice; None where the grid or the orders leave no schedule for it."""
+        self.cleared += 1
+        try:
+            found = _clear_choice(self.problem, choice, None, self.progress, self.out_of_time)
+        except (StepInfeasible, StepStopped, PowerFlowDiverged):
+            return None
+        _add_tangents(self.master, found)
+        self.overstated = max(self.overstated, cost_in_master - found.total_eur)
+        if not found.losing:
+            self.best = min(self.best, found, key=lambda one: one.total_eur)
+        return found
+
+    def beats(self, bound: float, share: float) -> bool:
+        """Whether a bound still lies below the best choice, by more than a share of its cost."""
+        tolerance = share * max(1.0, abs(self.best.total_eur))
+        return bound < self.best.total_eur + 2.0 * self.overstated - tolerance
+
+    def late(self) -> bool:
+        """Whether the caller's time is over."""
+        return self.out_of_time is not None and self.out_of_time()
 
 
 def choose_integers(
@@ -143,57 +179,63 @@ def choose_integers(
         Where the market without any integer order has no answer.
     """
     count = len(integer_orders(problem.case))
-    exact = count <= EXACT_UP_TO
-    most = CHOICES_MAX if exact else CHOICES_OF_MANY
-    most = min(
-        most, max(CHOICES_OF_MANY, COLUMNS_PER_CHOICE // max(len(problem.programme.free), 1))
-    )
-    best = _clear_choice(problem, NOTHING_ACCEPTED, begin, progress, out_of_time)
+    nothing = _clear_choice(problem, NOTHING_ACCEPTED, begin, progress, out_of_time)
     master = Master(problem)
-    _add_tangents(master, best)
+    _add_tangents(master, nothing)
     master.exclude(NOTHING_ACCEPTED)
-    bound, overstated, cleared, stopped = -np.inf, 0.0, 1, ""
-    while True:
-        tolerance = (EQUAL if exact else GAP_OF_MANY) * max(1.0, abs(best.total_eur))
-        try:
-            answer = master.solve(0.0 if exact else 0.2 * GAP_OF_MANY, MASTER_TIME_LIMIT_S)
-        except SolverStopped as error:
-            stopped = f"the choice of integers stopped: {error}"
-            break
-        if answer is None:
-            bound = best.total_eur
-            break
-        if not master.rejected:
-            bound = max(bound, answer.bound_eur)
-        if answer.bound_eur >= best.total_eur + 2.0 * overstated - tolerance:
-            break
-        if cleared >= most or (out_of_time is not None and out_of_time()):
-            stopped = f"the search ended after {cleared} choices"
-            break
-        cleared += 1
-        master.exclude(answer.choice)
-        try:
-            found = _clear_choice(problem, answer.choice, None, progress, out_of_time)
-        except (StepInfeasible, StepStopped, PowerFlowDiverged):
-            continue
-        _add_tangents(master, found)
-        overstated = max(overstated, answer.cost_eur - found.total_eur)
-        if not found.losing:
-            best = min(best, found, key=lambda one: one.total_eur)
-        elif not exact:
-            for order in found.losing:
-                master.reject(order)
+    judge = _Judge(
+        problem=problem, master=master, best=nothing, progress=progress, out_of_time=out_of_time
+    )
+    stopped = ""
+    try:
+        search = _search_all if count <= EXACT_UP_TO else _search_many
+        bound, proven = search(judge)
+    except SolverStopped as error:
+        bound, proven, stopped = -np.inf, False, f"the choice of integers stopped: {error}"
+    if not proven and not stopped:
+        stopped = f"integers chosen from {judge.cleared} choices, not proven to be the best"
+    best = judge.best
     bound = min(bound, best.total_eur)
-    proven = not stopped and (exact or not master.rejected)
     return Search(
         best=best,
         report=IntegerReport(
             orders=count,
-            choices_cleared=cleared,
+            choices_cleared=judge.cleared,
             proven=proven,
             gap=(best.total_eur - bound) / max(1.0, abs(best.total_eur)),
-            overstated_eur=overstated,
+            overstated_eur=judge.overstated,
             message=stopped,
         ),
         bound_eur=float(bound - best.penalty_eur) if np.isfinite(bound) else None,
     )
+
+
+def _search_all(judge: _Judge) -> tuple[float, bool]:
+    """Go on until nothing better can exist; returns (bound, whether that was reached)."""
+    per_column = COLUMNS_PER_CHOICE // max(len(judge.problem.programme.free), 1)
+    most = min(CHOICES_MAX, max(CHOICES_OF_MANY, per_column))
+
+    def may_go_on(bound: float) -> bool:
+        return judge.beats(bound, EQUAL) and judge.cleared < most and not judge.late()
+
+    bound = search_choices(judge.master, judge.judge, may_go_on)
+    return bound, not judge.beats(bound, EQUAL)
+
+
+def _search_many(judge: _Judge) -> tuple[float, bool]:
+    """Take proposals until the gap is small; losing orders are left out of all that follow."""
+    bound = -np.inf
+    while True:
+        answer = judge.master.propose(0.2 * GAP_OF_MANY, MASTER_TIME_LIMIT_S)
+        if answer is None:
+            return bound, False
+        if not judge.master.rejected:
+            bound = max(bound, answer.bound_eur)
+        if not judge.beats(answer.bound_eur, GAP_OF_MANY):
+            return bound, False
+        if judge.cleared >= CHOICES_OF_MANY or judge.late():
+            return bound, False
+        judge.master.exclude(answer.choice)
+        found = judge.judge(answer.choice, answer.cost_eur)
+        for order in () if found is None else found.losing:
+            judge.master.reject(order)

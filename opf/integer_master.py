@@ -20,7 +20,7 @@ from scipy import sparse
 from opf.integer_choice import IntegerChoice
 from opf.integer_programme import IntegerProgramme, build_integer_programme
 from opf.limits import EXPORT_CAP, VOLTAGE_UPPER, limit_values
-from opf.linear_programme import MixedIntegerSolution, solve_mixed_integer
+from opf.linear_programme import Programme, solve_mixed_integer
 from opf.linearise import Linearisation
 from opf.power_flow import AcState
 from opf.problem import Problem
@@ -29,6 +29,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Complexes = NDArray[np.complex128]
 
+# Tangents closer than this at the point they belong to say nothing new [MW].
+SAME_MW: Final = 1e-8
 # A limit that an AC point keeps to within this share of its maximum counts as kept.
 KEPT: Final = 1e-5
 
@@ -43,16 +45,42 @@ class MasterAnswer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Row:
-    """One linearised limit: gradient_p S_p + gradient_q S_q - scale slack <= room."""
+class ImportCut:
+    """Tangent of the import of every period: import >= by_p S_p + by_q S_q + constant.
+
+    ``new`` says in which periods it says more than the tangents before it.
+    """
+
+    by_p: Floats
+    by_q: Floats
+    constant: Floats
+    new: NDArray[np.bool_]
+
+    def at(self, injection: Complexes) -> Floats:
+        """Return its value at node injections, shape (periods,) [MW]."""
+        moved = (self.by_p * injection.real + self.by_q * injection.imag).sum(axis=0)
+        return np.asarray(moved + self.constant)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitCut:
+    """One linearised limit: by_p S_p + by_q S_q - scale slack <= room.
+
+    ``distance`` is how far from its maximum the limit was where it was linearised.
+    """
 
     limit: int
     period: int
-    gradient_p: Floats
-    gradient_q: Floats
+    by_p: Floats
+    by_q: Floats
     scale: float
     room: float
     distance: float
+
+    def room_at(self, injection: Complexes) -> float:
+        """Return what it leaves free at node injections."""
+        s = injection[:, self.period]
+        return self.room - float(self.by_p @ s.real + self.by_q @ s.imag)
 
 
 @dataclass(slots=True)
@@ -67,12 +95,13 @@ class Master:
 
     problem: Problem
     integers: IntegerProgramme = field(init=False)
-    import_cuts: list[tuple[Floats, Floats, Floats]] = field(default_factory=list)
-    outer: list[_Row] = field(default_factory=list)
-    inner: dict[tuple[int, int], _Row] = field(default_factory=dict)
+    import_cuts: list[ImportCut] = field(default_factory=list)
+    outer: dict[tuple[int, int], list[LimitCut]] = field(default_factory=dict)
+    inner: dict[tuple[int, int], LimitCut] = field(default_factory=dict)
     points: list[tuple[Complexes, Floats]] = field(default_factory=list)
     excluded: list[IntegerChoice] = field(default_factory=list)
     rejected: set[str] = field(default_factory=set)
+    version: int = 0
     _base: _Base = field(init=False)
 
     def __post_init__(self) -> None:
@@ -80,37 +109,47 @@ class Master:
         self._base = _build_base(self.problem, self.integers)
 
     def add_point(self, injection: Complexes, state: AcState, lin: Linearisation) -> None:
-        """Add the tangents of a cleared AC point.
+        """Add the tangents of a cleared AC point, as far as they say something new.
 
         Parameters
         ----------
         injection : ndarray of complex, shape (nodes, periods)
             What orders inject there [MW + j Mvar], without the fixed part.
         """
+        self.version += 1
         limits = self.problem.limits
         at = (lin.import_p * injection.real + lin.import_q * injection.imag).sum(axis=0)
-        self.import_cuts.append((lin.import_p, lin.import_q, state.exchange.real - at))
+        constant = state.exchange.real - at
+        known = np.array([cut.at(injection) for cut in self.import_cuts]).reshape(-1, len(at))
+        new = state.exchange.real > known.max(axis=0, initial=-np.inf) + SAME_MW
+        if not self.import_cuts or np.any(new | (self.problem.case.import_price_eur_per_mwh < 0)):
+            self.import_cuts.append(
+                ImportCut(by_p=lin.import_p, by_q=lin.import_q, constant=constant, new=new)
+            )
         values = limit_values(limits, state)
         self.points.append((injection, values))
         for k, (number, t) in enumerate(zip(lin.chosen.tolist(), lin.period.tolist(), strict=True)):
             gradient_p, gradient_q = lin.limit_p[:, k], lin.limit_q[:, k]
             room = float(limits.maximum[number] - values[number, t])
             moved = float(gradient_p @ injection[:, t].real + gradient_q @ injection[:, t].imag)
-            row = _Row(
+            row = LimitCut(
                 limit=number,
                 period=t,
-                gradient_p=gradient_p,
-                gradient_q=gradient_q,
+                by_p=gradient_p,
+                by_q=gradient_q,
                 scale=float(lin.scale[k]),
                 room=room + moved,
                 distance=abs(room),
             )
             if limits.family[number] in (VOLTAGE_UPPER, EXPORT_CAP):
-                known = self.inner.get((number, t))
-                if known is None or row.distance <= known.distance:
+                nearest = self.inner.get((number, t))
+                if nearest is None or row.distance <= nearest.distance:
                     self.inner[(number, t)] = row
             else:
-                self.outer.append(row)
+                rows = self.outer.setdefault((number, t), [])
+                least = min((one.room_at(injection) for one in rows), default=np.inf)
+                if room < least - SAME_MW * row.scale:
+                    rows.append(row)
 
     def exclude(self, choice: IntegerChoice) -> None:
         """Never answer with this choice again."""
@@ -120,100 +159,134 @@ class Master:
         """Keep one order out of every further answer."""
         self.rejected.add(order)
 
-    def _rows(self) -> list[tuple[_Row, float]]:
+    def _limit_cuts(self) -> list[tuple[LimitCut, float]]:
         """Limit rows in force with their right-hand sides."""
-        limits = self.problem.limits
-        rows = [(row, row.room) for row in self.outer]
-        for row in self.inner.values():
-            most = row.room
-            maximum = limits.maximum[row.limit]
-            for injection, values in self.points:
-                if values[row.limit, row.period] <= maximum + KEPT * abs(maximum):
-                    s = injection[:, row.period]
-                    most = max(most, float(row.gradient_p @ s.real + row.gradient_q @ s.imag))
-            rows.append((row, most))
-        return rows
+        maximum = self.problem.limits.maximum
+        cuts = [(cut, cut.room) for cuts in self.outer.values() for cut in cuts]
+        for cut in self.inner.values():
+            allowed = maximum[cut.limit] + KEPT * abs(maximum[cut.limit])
+            beyond = [
+                cut.room_at(injection)
+                for injection, values in self.points
+                if values[cut.limit, cut.period] <= allowed
+            ]
+            cuts.append((cut, cut.room - min(0.0, *beyond) if beyond else cut.room))
+        return cuts
 
-    def solve(self, gap: float, time_limit_s: float) -> MasterAnswer | None:
-        """Find the best choice that is not excluded; None where there is none left."""
+    def programme(self) -> Programme:
+        """Put the present programme together."""
         base, case = self._base, self.problem.case
         h, size = case.periods.mtu_h, self.problem.periods
-        limit_rows = self._rows()
-        slack = len(limit_rows)
-        blocks = [
-            sparse.hstack([base.rows, sparse.csr_matrix((base.rows.shape[0], slack))]),
-            *self._import_rows(slack),
-            self._limit_matrix(limit_rows),
-            self._exclusions(slack),
-        ]
-        price = case.import_price_eur_per_mwh
-        newest = len(self.import_cuts) - 1
-        lower, upper = [base.rows_lower], [base.rows_upper]
-        for number, (_, _, constant) in enumerate(self.import_cuts):
-            lower.append(np.where((price >= 0) | (number == newest), constant, -np.inf))
-            upper.append(np.where((price < 0) & (number == newest), constant, np.inf))
-        lower += [np.full(slack, -np.inf), np.array([least for *_, least in self._without()])]
-        upper += [np.array([room for _, room in limit_rows]), np.full(len(self.excluded), np.inf)]
+        limit_cuts = self._limit_cuts()
+        slack, without = len(limit_cuts), self._without()
+        constants = self._import_constants()
         column_upper = base.upper.copy()
         for order in self.rejected:
             column_upper[base.integer_at + self.integers.decision[order]] = 0.0
-        import_cost = np.zeros(len(base.cost))
-        import_cost[base.import_at : base.import_at + size] = h * price
+        cost = base.cost.copy()
+        cost[base.import_at : base.import_at + size] = h * case.import_price_eur_per_mwh
         scarcity = case.limits.scarcity_price_eur_per_mwh * h
-        answer = solve_mixed_integer(
-            np.concatenate([base.cost + import_cost, np.full(slack, scarcity)]),
-            sparse.vstack(blocks),
-            np.concatenate(lower),
-            np.concatenate(upper),
-            np.concatenate([base.lower, np.zeros(slack)]),
-            np.concatenate([column_upper, np.full(slack, np.inf)]),
-            np.concatenate([base.binary, np.zeros(slack, dtype=bool)]),
-            gap=gap,
-            time_limit_s=time_limit_s,
+        return Programme(
+            cost=np.concatenate([cost, np.full(slack, scarcity)]),
+            rows=sparse.vstack(
+                [
+                    sparse.hstack([base.rows, sparse.csr_matrix((base.rows.shape[0], slack))]),
+                    self._import_matrix(slack),
+                    self._limit_matrix(limit_cuts),
+                    self._exclusions(without, slack),
+                ],
+                format="csc",
+            ),
+            rows_lower=np.concatenate(
+                [
+                    base.rows_lower,
+                    constants[0],
+                    np.full(slack, -np.inf),
+                    np.array([least for *_, least in without]),
+                ]
+            ),
+            rows_upper=np.concatenate(
+                [
+                    base.rows_upper,
+                    constants[1],
+                    np.array([room for _, room in limit_cuts]),
+                    np.full(len(without), np.inf),
+                ]
+            ),
+            lower=np.concatenate([base.lower, np.zeros(slack)]),
+            upper=np.concatenate([column_upper, np.full(slack, np.inf)]),
+            binary=np.concatenate([base.binary, np.zeros(slack, dtype=bool)]),
         )
-        return None if answer is None else self._read(answer)
 
-    def _read(self, answer: MixedIntegerSolution) -> MasterAnswer:
-        base = self._base
-        values = answer.x[base.integer_at : base.integer_at + self.integers.columns]
+    def propose(self, gap: float, time_limit_s: float) -> MasterAnswer | None:
+        """Find the best choice that is not excluded; None where there is none left."""
+        answer = solve_mixed_integer(self.programme(), gap=gap, time_limit_s=time_limit_s)
+        if answer is None:
+            return None
         return MasterAnswer(
-            choice=self.integers.choice(values),
-            cost_eur=answer.objective + base.fixed_cost,
-            bound_eur=answer.bound + base.fixed_cost,
+            choice=self.read_choice(answer.x),
+            cost_eur=answer.objective + self.fixed_cost_eur,
+            bound_eur=answer.bound + self.fixed_cost_eur,
         )
 
-    def _import_rows(self, slack: int) -> list[sparse.csr_matrix]:
-        """Rows import_t - gradient S_t, one block per AC point."""
-        base, size = self._base, self.problem.periods
-        each = np.arange(size)
-        blocks = []
-        for import_p, import_q, _ in self.import_cuts:
-            node, period = base.pair_node, base.pair_period
-            values = np.where(base.pair_is_q, import_q[node, period], import_p[node, period])
-            blocks.append(
-                sparse.csr_matrix(
-                    (
-                        np.concatenate([np.ones(size), -values]),
-                        (
-                            np.concatenate([each, period]),
-                            np.concatenate(
-                                [base.import_at + each, base.pair_at + np.arange(len(node))]
-                            ),
-                        ),
-                    ),
-                    shape=(size, len(base.cost) + slack),
-                )
-            )
-        return blocks
+    @property
+    def fixed_cost_eur(self) -> float:
+        """Cost of what no column decides [EUR]."""
+        return self._base.fixed_cost
 
-    def _limit_matrix(self, limit_rows: list[tuple[_Row, float]]) -> sparse.csr_matrix:
+    @property
+    def binary_columns(self) -> Ints:
+        """Columns of the programme that are 0 or 1."""
+        return np.flatnonzero(self._base.binary)
+
+    def read_choice(self, x: Floats) -> IntegerChoice:
+        """Read the integers off a point of the programme."""
+        at = self._base.integer_at
+        return self.integers.choice(x[at : at + self.integers.columns])
+
+    def _tangents(self) -> list[tuple[ImportCut, Ints]]:
+        """Import tangents and their periods: at negative prices the newest alone."""
+        negative = self.problem.case.import_price_eur_per_mwh < 0
+        last = len(self.import_cuts) - 1
+        return [
+            (cut, np.flatnonzero(np.where(negative, number == last, cut.new)))
+            for number, cut in enumerate(self.import_cuts)
+        ]
+
+    def _import_constants(self) -> tuple[Floats, Floats]:
+        """Bounds of import - gradient S for every kept tangent."""
+        price = self.problem.case.import_price_eur_per_mwh
+        lower = np.concatenate([cut.constant[kept] for cut, kept in self._tangents()])
+        negative = np.concatenate([price[kept] < 0 for _, kept in self._tangents()])
+        return lower, np.where(negative, lower, np.inf)
+
+    def _import_matrix(self, slack: int) -> sparse.csr_matrix:
+        """Rows import_t - gradient S_t."""
+        base = self._base
+        rows, columns, values, count = [], [], [], 0
+        for cut, kept in self._tangents():
+            row_of = np.full(self.problem.periods, -1)
+            row_of[kept] = count + np.arange(len(kept))
+            at = np.flatnonzero(row_of[base.pair_period] >= 0)
+            place = (base.pair_node[at], base.pair_period[at])
+            slope = np.where(base.pair_is_q[at], cut.by_q[place], cut.by_p[place])
+            rows += [row_of[kept], row_of[base.pair_period[at]]]
+            columns += [base.import_at + kept, base.pair_at + at]
+            values += [np.ones(len(kept)), -slope]
+            count += len(kept)
+        index = (np.concatenate(rows), np.concatenate(columns))
+        return sparse.csr_matrix(
+            (np.concatenate(values), index), shape=(count, len(base.cost) + slack)
+        )
+
+    def _limit_matrix(self, limit_rows: list[tuple[LimitCut, float]]) -> sparse.csr_matrix:
         """Rows gradient S_t - scale slack."""
         base = self._base
         row_of, columns, values = [], [], []
         for number, (row, _) in enumerate(limit_rows):
             at = base.pairs_of_period[row.period]
             node = base.pair_node[at]
-            value = np.where(base.pair_is_q[at], row.gradient_q[node], row.gradient_p[node])
+            value = np.where(base.pair_is_q[at], row.by_q[node], row.by_p[node])
             used = np.abs(value) > 1e-9 * row.scale
             row_of += [np.full(int(used.sum()) + 1, number)]
             columns += [base.pair_at + at[used], np.array([len(base.cost) + number])]
@@ -227,13 +300,19 @@ class Master:
     def _without(self) -> list[tuple[Ints, Floats, float]]:
         return [self.integers.without(choice, self.problem.periods) for choice in self.excluded]
 
-    def _exclusions(self, slack: int) -> sparse.csr_matrix:
+    def _exclusions(
+        self, without: list[tuple[Ints, Floats, float]], slack: int
+    ) -> sparse.csr_matrix:
         """Rows that no excluded choice meets."""
         base = self._base
-        matrix = sparse.lil_matrix((len(self.excluded), len(base.cost) + slack))
-        for number, (columns, values, _) in enumerate(self._without()):
-            matrix[number, base.integer_at + columns] = values
-        return matrix.tocsr()
+        if not without:
+            return sparse.csr_matrix((0, len(base.cost) + slack))
+        sizes = [len(columns) for columns, _, _ in without]
+        rows = np.repeat(np.arange(len(without)), sizes)
+        columns = base.integer_at + np.concatenate([columns for columns, _, _ in without])
+        values = np.concatenate([values for _, values, _ in without])
+        shape = (len(without), len(base.cost) + slack)
+        return sparse.csr_matrix((values, (rows, columns)), shape=shape)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

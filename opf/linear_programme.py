@@ -12,10 +12,33 @@ from scipy import sparse
 Floats = NDArray[np.float64]
 
 TIME_LIMIT_S: Final = 300.0
+# Feasibility tolerance where solutions are compared with one another.
+TIGHT: Final = 1e-9
 
 
 class SolverStopped(Exception):
     """HiGHS ended without an answer (time limit, numerical trouble)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Programme:
+    """Minimise ``cost x``, rows_lower <= rows x <= rows_upper, within bounds; some columns 0 or 1.
+
+    Parameters
+    ----------
+    cost, lower, upper : ndarray, shape (columns,)
+    rows : sparse matrix, shape (rows, columns)
+    rows_lower, rows_upper : ndarray, shape (rows,)
+    binary : ndarray of bool, shape (columns,)
+    """
+
+    cost: Floats
+    rows: sparse.spmatrix
+    rows_lower: Floats
+    rows_upper: Floats
+    lower: Floats
+    upper: Floats
+    binary: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,18 +139,9 @@ class MixedIntegerSolution:
 
 
 def solve_mixed_integer(
-    cost: Floats,
-    rows: sparse.spmatrix,
-    rows_lower: Floats,
-    rows_upper: Floats,
-    lower: Floats,
-    upper: Floats,
-    binary: NDArray[np.bool_],
-    *,
-    gap: float,
-    time_limit_s: float,
+    programme: Programme, *, gap: float, time_limit_s: float
 ) -> MixedIntegerSolution | None:
-    """Minimise as `solve_linear`, with the ``binary`` columns 0 or 1; no duals are read.
+    """Minimise a programme with its binary columns 0 or 1; no duals are read.
 
     Returns
     -------
@@ -141,17 +155,17 @@ def solve_mixed_integer(
     """
     import highspy
 
-    highs = _load(cost, rows, rows_lower, rows_upper, lower, upper)
-    whole = np.flatnonzero(binary).astype(np.int32)
+    highs = _load_programme(programme)
+    whole = np.flatnonzero(programme.binary).astype(np.int32)
     kinds = np.full(len(whole), highspy.HighsVarType.kInteger)
     highs.changeColsIntegrality(len(whole), whole, kinds)
     for name, value in (
         ("time_limit", time_limit_s),
         ("mip_rel_gap", gap),
         ("mip_abs_gap", 1e-9),
-        ("mip_feasibility_tolerance", 1e-9),
-        ("primal_feasibility_tolerance", 1e-9),
-        ("dual_feasibility_tolerance", 1e-9),
+        ("mip_feasibility_tolerance", TIGHT),
+        ("primal_feasibility_tolerance", TIGHT),
+        ("dual_feasibility_tolerance", TIGHT),
     ):
         highs.setOptionValue(name, value)
     highs.run()
@@ -166,3 +180,57 @@ def solve_mixed_integer(
         objective=float(info.objective_function_value),
         bound=float(info.mip_dual_bound),
     )
+
+
+def _load_programme(p: Programme) -> Any:  # noqa: ANN401  highspy ships no types
+    return _load(p.cost, p.rows, p.rows_lower, p.rows_upper, p.lower, p.upper)
+
+
+class Relaxation:
+    """The linear relaxation of a programme, solved again and again from the last basis."""
+
+    def __init__(self, programme: Programme) -> None:
+        self.whole = np.flatnonzero(programme.binary).astype(np.int32)
+        self._least = programme.lower[self.whole]
+        self._most = programme.upper[self.whole]
+        self._highs = _load_programme(programme)
+        for name, value in (
+            ("time_limit", TIME_LIMIT_S),
+            ("primal_feasibility_tolerance", TIGHT),
+            ("dual_feasibility_tolerance", TIGHT),
+        ):
+            self._highs.setOptionValue(name, value)
+
+    def solve(self, fixed: NDArray[np.int8]) -> tuple[float, Floats] | None:
+        """Minimise with some binaries fixed.
+
+        Parameters
+        ----------
+        fixed : ndarray, shape (binary columns,)
+            0 or 1 where fixed, -1 where anything between is allowed.
+
+        Returns
+        -------
+        (objective, x) or None
+            None where no point exists.
+
+        Raises
+        ------
+        SolverStopped
+            Where HiGHS gives no answer within the time limit.
+        """
+        import highspy
+
+        lower = np.where(fixed < 0, self._least, fixed).astype(float)
+        upper = np.where(fixed < 0, self._most, fixed).astype(float)
+        if np.any(lower > self._most):
+            return None
+        self._highs.changeColsBounds(len(self.whole), self.whole, lower, upper)
+        self._highs.run()
+        status = self._highs.getModelStatus()
+        if _says_infeasible(status):
+            return None
+        if status != highspy.HighsModelStatus.kOptimal:
+            raise SolverStopped(f"HiGHS stopped with {self._highs.modelStatusToString(status)}")
+        x = np.asarray(self._highs.getSolution().col_value)
+        return float(self._highs.getInfo().objective_function_value), x

@@ -1,7 +1,9 @@
 """What an integer order earns, or would have earned, at given prices.
 
-No accepted order may lose money (paradoxical acceptance); a rejected one that would have earned
-some is listed (paradoxical rejection), unless its own parent or exclusive group kept it out.
+No accepted order may lose (paradoxical acceptance); a rejected one that would have gained is listed
+(paradoxical rejection), unless its own parent or exclusive group kept it out. Reactive power that
+follows the active power counts at its own price: an order that sets the price gains nothing and
+loses nothing by this count, although only its active energy is paid.
 """
 
 from __future__ import annotations
@@ -13,8 +15,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from data.records.clearing import Award, ClearingCase, ClearingResult, IntegerReport
-from data.records.order import BlockOrder, CurtailOrder, Order
+from data.records.clearing import (
+    Award,
+    ClearingCase,
+    ClearingResult,
+    IntegerReport,
+    Prices,
+)
+from data.records.order import BlockOrder, CurtailOrder
+from opf.column_builder import asset_tan_phi
 from opf.integer_choice import integer_orders
 from opf.integer_columns import reduction_bounds
 
@@ -26,9 +35,32 @@ ROUNDING_EUR: Final = 1e-6
 PRICE_ACCURACY: Final = 1e-6
 
 
-def price_of(order: Order, price_at: Mapping[int, Floats]) -> Floats:
-    """Return the share-weighted DLMP of an order's buses, shape (periods,) [EUR/MWh]."""
-    return np.asarray(sum(share * price_at[bus] for bus, share in order.buses))
+BusPrices = Mapping[int, tuple[Floats, Floats]]
+
+
+def prices_by_bus(case: ClearingCase, prices: Prices) -> BusPrices:
+    """Return (DLMP_P, DLMP_Q) of every bus, shape (periods,) each [EUR/MWh, EUR/Mvarh]."""
+    return {
+        int(bus): (prices.dlmp_p_eur_per_mwh[row], prices.dlmp_q_eur_per_mvarh[row])
+        for row, bus in enumerate(case.network.buses.index)
+    }
+
+
+def worth_per_mwh(case: ClearingCase, order: BlockOrder | CurtailOrder, at: BusPrices) -> Floats:
+    """Return what one MWh of an order is worth to the grid, shape (periods,) [EUR/MWh].
+
+    The share-weighted DLMP of its buses, with the reactive power that follows a curtailed load.
+    """
+    tan = asset_tan_phi(case, order) if isinstance(order, CurtailOrder) else 0.0
+    return np.asarray(sum(share * (at[bus][0] + tan * at[bus][1]) for bus, share in order.buses))
+
+
+def gain_eur(award: Award, at: BusPrices, mtu_h: float) -> float:
+    """Return an order's surplus with its reactive power at the reactive price [EUR]."""
+    reactive = sum(
+        float(at[bus][1] @ award.injection_mvar[row]) for row, bus in enumerate(award.buses)
+    )
+    return award.surplus_eur + mtu_h * reactive
 
 
 def allowed_loss_eur(award: Award, mtu_h: float, price_scale: float) -> float:
@@ -38,29 +70,28 @@ def allowed_loss_eur(award: Award, mtu_h: float, price_scale: float) -> float:
 
 
 def paradoxically_accepted(
-    case: ClearingCase, awards: Sequence[Award], price_scale: float
+    case: ClearingCase, awards: Sequence[Award], at: BusPrices, price_scale: float
 ) -> tuple[str, ...]:
-    """Return the accepted integer orders that lose money, the greatest loss first."""
+    """Return the accepted integer orders that lose, the greatest loss first."""
     integer = {order.id for order in integer_orders(case)}
     h = case.periods.mtu_h
     losing = [
-        award
+        (gain, award.order)
         for award in awards
-        if award.order in integer and award.surplus_eur < -allowed_loss_eur(award, h, price_scale)
+        if award.order in integer
+        and (gain := gain_eur(award, at, h)) < -allowed_loss_eur(award, h, price_scale)
     ]
-    return tuple(
-        award.order for award in sorted(losing, key=lambda one: (one.surplus_eur, one.order))
-    )
+    return tuple(order for _, order in sorted(losing))
 
 
 def missed_surplus_eur(
     case: ClearingCase,
     order: BlockOrder | CurtailOrder,
     awards: Mapping[str, Award],
-    price_at: Mapping[int, Floats],
+    at: BusPrices,
 ) -> float:
-    """Return what a rejected order would earn at these prices, 0 where its family keeps it out."""
-    price = price_of(order, price_at)
+    """Return what a rejected order would gain at these prices, 0 where its family keeps it out."""
+    price = worth_per_mwh(case, order, at)
     if isinstance(order, CurtailOrder):
         return best_runs_eur(case, order, price)
     if order.parent is not None and _ratio(awards[order.parent]) < order.acceptance_min:
@@ -125,16 +156,14 @@ def with_search(
     case: ClearingCase, result: ClearingResult, report: IntegerReport, bound_eur: float | None
 ) -> ClearingResult:
     """Add what the search over the integers found, and name the paradoxically rejected orders."""
-    price_at = dict(
-        zip(case.network.buses.index.tolist(), result.prices.dlmp_p_eur_per_mwh, strict=True)
-    )
+    at = prices_by_bus(case, result.prices)
     scale = max(1.0, float(np.abs(result.prices.dlmp_p_eur_per_mwh).max()))
     by_order = {award.order: award for award in result.awards}
     missed = {}
     for order in integer_orders(case):
         if by_order[order.id].status != "rejected":
             continue
-        worth = missed_surplus_eur(case, order, by_order, price_at)
+        worth = missed_surplus_eur(case, order, by_order, at)
         if worth > ROUNDING_EUR + PRICE_ACCURACY * scale * case.periods.mtu_h * _size_mw(order):
             missed[order.id] = worth
     return dataclasses.replace(

@@ -29,7 +29,7 @@ from opf.kkt import price_scale
 from opf.linear_programme import SolverStopped
 from opf.linearise import choose_limits, linearise
 from opf.one_direction import optimise_one_way
-from opf.paradox import paradoxically_accepted
+from opf.paradox import paradoxically_accepted, prices_by_bus
 from opf.power_flow import PowerFlowDiverged
 from opf.prices import price_buses
 from opf.problem import Problem, cost_eur, with_choice
@@ -86,7 +86,8 @@ def _clear_choice(
     settled = settle_on_ticks(fixed, solution)
     case, h = problem.case, problem.case.periods.mtu_h
     prices = price_buses(fixed, settled.linearisation, settled.multipliers.limit).prices
-    price_at = dict(zip(case.network.buses.index.tolist(), prices.dlmp_p_eur_per_mwh, strict=True))
+    at = prices_by_bus(case, prices)
+    price_at = {bus: active for bus, (active, _) in at.items()}
     awards: list[Award] = [
         make_award(case, fixed.resources, columns, settled.x, price_at)
         for columns in fixed.resources.orders

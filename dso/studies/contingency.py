@@ -149,7 +149,7 @@ def verdict_of(row: Restoration) -> str:
 
 
 def contingency_files(answer: ContingencyAnswer) -> dict[str, bytes]:
-    """Return the files of the answer: ``outages.csv`` and ``summary.json``."""
+    """Return the files of the answer: ``outages.csv`` and ``contingency.json``."""
     network, rows = answer.study.case.network, answer.rows
     labels = answer.study.case.periods.labels()
     best = set(answer.best)
@@ -188,7 +188,7 @@ def contingency_files(answer: ContingencyAnswer) -> dict[str, bytes]:
         "ties": [_tie_text(tie) for tie in answer.ties],
         "verdicts": {word: verdicts.count(word) for word in sorted(set(verdicts))},
     }
-    return {"outages.csv": table_bytes(columns), "summary.json": pretty_json(summary)}
+    return {"outages.csv": table_bytes(columns), "contingency.json": pretty_json(summary)}
 
 
 def _tie_text(tie: Switched | None) -> str:

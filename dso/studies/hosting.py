@@ -312,7 +312,7 @@ def find_hosting(
 
 
 def hosting_files(answer: HostingAnswer) -> dict[str, bytes]:
-    """Return the files of the answer: ``hosting.csv`` and ``summary.json``."""
+    """Return the files of the answer: ``hosting.csv`` and ``hosting.json``."""
     rows = answer.buses
     reached = [row.found.reached for row in rows]
     labels = {name: study.case.periods.labels() for name, study in answer.studies}
@@ -349,4 +349,4 @@ def hosting_files(answer: HostingAnswer) -> dict[str, bytes]:
         "capacity_mw_min": min(sizes, default=None),
         "capacity_mw_max": max(sizes, default=None),
     }
-    return {"hosting.csv": table, "summary.json": pretty_json(summary)}
+    return {"hosting.csv": table, "hosting.json": pretty_json(summary)}

@@ -303,7 +303,7 @@ def _value_option(
 
 
 def reinforcement_files(found: ReinforcementValue) -> dict[str, bytes]:
-    """Return the files of the answer: ``branches.csv``, ``options.csv``, ``summary.json``."""
+    """Return the files of the answer: ``branches.csv``, ``options.csv``, ``reinforce.json``."""
     branches = found.branches
     columns: dict[str, Column] = {
         "element_kind": [b.element_kind for b in branches],
@@ -340,5 +340,5 @@ def reinforcement_files(found: ReinforcementValue) -> dict[str, bytes]:
     return {
         "branches.csv": table_bytes(columns),
         "options.csv": table_bytes(option_columns),
-        "summary.json": pretty_json(summary),
+        "reinforce.json": pretty_json(summary),
     }

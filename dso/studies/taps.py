@@ -197,7 +197,7 @@ def settings_of_positions(
 
 
 def tap_files(answer: TapAnswer) -> dict[str, bytes]:
-    """Return the files of the answer: ``trials.csv`` and ``summary.json``."""
+    """Return the files of the answer: ``trials.csv`` and ``taps.json``."""
     trials = answer.trials
     columns: dict[str, Column] = {
         "method": ["sweep"] * answer.sweep_clearings + ["relax"] * answer.relaxation_clearings
@@ -236,4 +236,4 @@ def tap_files(answer: TapAnswer) -> dict[str, bytes]:
         "sweep_clearings": answer.sweep_clearings,
         "relaxation_clearings": answer.relaxation_clearings,
     }
-    return {"trials.csv": table_bytes(columns), "summary.json": pretty_json(summary)}
+    return {"trials.csv": table_bytes(columns), "taps.json": pretty_json(summary)}

@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import InputError, Problem, refuse_if_any
-from data.records.clearing import ClearingCase, ClearingResult
+from data.records.clearing import ClearingCase, ClearingResult, Status
 from data.records.network import Network
 from data.study.network_changes import NetworkChange, change_network
 from opf.clearing import clear_case
@@ -98,7 +98,7 @@ class Trial:
     """A clearing at given positions; cost and penalty are infinite where there is none."""
 
     positions: Positions
-    status: str
+    status: Status
     cost_eur: float
     penalty_eur: float
 

@@ -61,6 +61,11 @@ class ConnectionPosition:
 
     ``da_wh``, ``id_wh`` (position after the last round) and ``meter_wh`` have shape (periods,),
     injection positive [Wh].
+
+    With ``bus_to`` it is a bilateral order instead: what it injects at ``bus`` is withdrawn at
+    ``bus_to``, and its participant pays energy x (price at ``bus_to`` - price at ``bus``) for the
+    grid between them. It has no meter: ``meter_wh`` is ``id_wh``, and what its parties do not
+    deliver is the imbalance of their own connections.
     """
 
     participant: str
@@ -69,13 +74,20 @@ class ConnectionPosition:
     da_wh: tuple[int, ...]
     id_wh: tuple[int, ...]
     meter_wh: tuple[int, ...]
+    bus_to: int | None = None
+
+    @property
+    def is_bilateral(self) -> bool:
+        """Whether energy is only carried from one bus to another."""
+        return self.bus_to is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundPosition:
     """The position of one connection after one intraday round; absent = unchanged in the round.
 
-    ``period`` is the index of the period from 0, ``round`` counts from 1.
+    ``period`` is the index of the period from 0, ``round`` counts from 1. The price of a bilateral
+    order is that at its bus minus that at ``bus_to``.
     """
 
     participant: str

@@ -196,10 +196,14 @@ def _expect_trades(
     for p in case.positions:
         owner, price = (p.participant, p.connection), prices[p.bus]
         da_price = price.dlmp_da_micro_eur_per_mwh[period]
+        last_price = price.dlmp_id_micro_eur_per_mwh[period]
+        if p.bus_to is not None:
+            da_price -= prices[p.bus_to].dlmp_da_micro_eur_per_mwh[period]
+            last_price -= prices[p.bus_to].dlmp_id_micro_eur_per_mwh[period]
         expected.priced(owner, "da", "da", p.da_wh[period], da_price)
         held = p.da_wh[period]
         for number in sorted(numbers):
-            after, id_price = p.id_wh[period], price.dlmp_id_micro_eur_per_mwh[period]
+            after, id_price = p.id_wh[period], last_price
             if case.rounds is not None:
                 line = rounds.get((*owner, number))
                 after = held if line is None else line.position_wh
@@ -231,13 +235,17 @@ def _expect_accounts(
             held = sum(
                 p.meter_wh[period] - (p.da_wh if name == "da" else p.id_wh)[period]
                 for p in case.positions
+                if p.bus_to is None
             )
             scheduled[name] = metered + held
     labels = [f"id/{number}" for number in rounds]
+    carried = {(p.participant, p.connection) for p in case.positions if p.bus_to is not None}
     imports = {"da": scheduled["da"], "imbalance": metered - scheduled["id"]}
     left = scheduled["id"] - scheduled["da"]
     for label in labels[:-1]:
-        imports[label] = -sum(entry[4] for entry in expected.by_market[label])
+        imports[label] = -sum(
+            entry[4] for entry in expected.by_market[label] if (entry[0], entry[1]) not in carried
+        )
         left -= imports[label]
     imports[labels[-1]] = left
     price = substation.import_price_micro_eur_per_mwh[period]
@@ -265,10 +273,12 @@ def _expect_rents(
     difference: Fraction,
 ) -> None:
     """Book the rent of each binding element, of the import, and the rest as losses."""
-    buses = {(p.participant, p.connection): p.bus for p in case.positions}
-    withdrawn: dict[int, Fraction] = defaultdict(Fraction)
+    positions = {(p.participant, p.connection): p for p in case.positions}
+    withdrawn: dict[int | None, Fraction] = defaultdict(Fraction)
     for entry in traded:
-        withdrawn[buses[entry[0], entry[1]]] -= Fraction(entry[4], WH_PER_MWH)
+        position = positions[entry[0], entry[1]]
+        withdrawn[position.bus] -= Fraction(entry[4], WH_PER_MWH)
+        withdrawn[position.bus_to] += Fraction(entry[4], WH_PER_MWH)
     rents: dict[tuple[str, str], Fraction] = defaultdict(Fraction)
     for part in case.parts:
         if part.period == period and part.market == label:
@@ -296,7 +306,9 @@ def _expect_refund(expected: _Expected, case: SettlementCase, period: int) -> No
         weights = {(c.participant, c.connection): c.capacity_w for c in case.capacities}
     else:
         weights = {
-            (p.participant, p.connection): max(0, -p.meter_wh[period]) for p in case.positions
+            (p.participant, p.connection): max(0, -p.meter_wh[period])
+            for p in case.positions
+            if p.bus_to is None
         }
     total = sum(weights.values())
     if rule == "retain" or pot == 0 or total == 0:

@@ -153,6 +153,8 @@ def _exact_rents(market: MarketPeriod) -> dict[tuple[LineKind, str], int]:
     withdrawn: dict[int, int] = defaultdict(int)
     for trade in trades:
         withdrawn[trade.bus] -= trade.quantity_wh
+        if trade.bus_to is not None:
+            withdrawn[trade.bus_to] += trade.quantity_wh
     rents: dict[tuple[LineKind, str], int] = {}
     of_elements = 0
     for (element_kind, element, side), parts in market.parts.items():
@@ -209,7 +211,9 @@ def _book_refund(
         weights = {(c.participant, c.connection): c.capacity_w for c in tables.case.capacities}
     else:
         weights = {
-            (p.participant, p.connection): max(0, -p.meter_wh[period]) for p in tables.positions
+            (p.participant, p.connection): max(0, -p.meter_wh[period])
+            for p in tables.positions
+            if not p.is_bilateral
         }
     total = sum(weights.values())
     if not total:

@@ -14,6 +14,7 @@ from dso.settlement.validation import find_problems
 POSITION_COLUMNS = (
     "participant", "connection", "bus", "period_start", "da_mwh", "id_mwh", "meter_mwh",
 )  # fmt: skip
+POSITION_OPTIONAL = ("bus_to",)
 ROUND_COLUMNS = (
     "participant", "connection", "period_start", "round", "position_mwh", "dlmp_eur_per_mwh",
 )  # fmt: skip
@@ -37,7 +38,7 @@ def case_files(case: SettlementCase) -> dict[str, bytes]:
     labels = case.periods.labels()
     files = {
         "settlement.toml": _rules_toml(case),
-        "positions.csv": csv_bytes(POSITION_COLUMNS, _position_rows(case, labels)),
+        "positions.csv": _positions_csv(case, labels),
         "prices.csv": csv_bytes(PRICE_COLUMNS, _price_rows(case, labels)),
         "substation.csv": _substation_csv(case, labels),
         "activations.csv": csv_bytes(ACTIVATION_COLUMNS, _activation_rows(case, labels)),
@@ -82,14 +83,20 @@ def _rules_toml(case: SettlementCase) -> bytes:
     ).encode()
 
 
-def _position_rows(case: SettlementCase, labels: Sequence[str]) -> Iterator[Sequence[object]]:
+def _positions_csv(case: SettlementCase, labels: Sequence[str]) -> bytes:
+    """Write the positions; ``bus_to`` only where there are bilateral orders."""
     positions = sorted(case.positions, key=lambda p: (p.participant, p.connection))
-    for t, label in enumerate(labels):
-        for p in positions:
-            yield (
-                p.participant, p.connection, p.bus, label,
-                format_micro(p.da_wh[t]), format_micro(p.id_wh[t]), format_micro(p.meter_wh[t]),
-            )  # fmt: skip
+    optional = POSITION_OPTIONAL if any(p.is_bilateral for p in positions) else ()
+    rows = (
+        (
+            p.participant, p.connection, p.bus, label,
+            format_micro(p.da_wh[t]), format_micro(p.id_wh[t]), format_micro(p.meter_wh[t]),
+            *("" if p.bus_to is None else p.bus_to for _ in optional),
+        )
+        for t, label in enumerate(labels)
+        for p in positions
+    )  # fmt: skip
+    return csv_bytes((*POSITION_COLUMNS, *optional), rows)
 
 
 def _round_rows(case: SettlementCase, labels: Sequence[str]) -> Iterator[Sequence[object]]:

@@ -39,13 +39,22 @@ def round_label(number: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Trade:
-    """Energy of one connection at one price: quantity [Wh], price [micro-EUR/MWh]."""
+    """Energy of one connection at one price: quantity [Wh], price [micro-EUR/MWh].
+
+    With ``bus_to`` the energy is withdrawn again there, and the price is the difference.
+    """
 
     participant: str
     connection: str
     bus: int
     quantity_wh: int
     price_micro_eur_per_mwh: int
+    bus_to: int | None = None
+
+    @property
+    def injected_wh(self) -> int:
+        """What the grid as a whole receives [Wh]."""
+        return self.quantity_wh if self.bus_to is None else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,10 +136,7 @@ def energy_markets(tables: MarketTables, period: int) -> tuple[MarketPeriod, ...
         kind="da",
         period=period,
         trades=tuple(
-            Trade(
-                p.participant, p.connection, p.bus, p.da_wh[period], tables.da_price[p.bus][period]
-            )
-            for p in tables.positions
+            _trade(p, p.da_wh[period], _price(tables.da_price, p, period)) for p in tables.positions
         ),
         import_wh=da_wh,
         import_price_micro_eur_per_mwh=price,
@@ -161,11 +167,23 @@ def scheduled_imports(case: SettlementCase, period: int) -> tuple[int, int]:
     substation = case.substation
     if substation.da_import_wh is not None and substation.id_import_wh is not None:
         return substation.da_import_wh[period], substation.id_import_wh[period]
-    losses_wh = substation.import_wh[period] + sum(p.meter_wh[period] for p in case.positions)
+    connections = [p for p in case.positions if not p.is_bilateral]
+    losses_wh = substation.import_wh[period] + sum(p.meter_wh[period] for p in connections)
     return (
-        losses_wh - sum(p.da_wh[period] for p in case.positions),
-        losses_wh - sum(p.id_wh[period] for p in case.positions),
+        losses_wh - sum(p.da_wh[period] for p in connections),
+        losses_wh - sum(p.id_wh[period] for p in connections),
     )
+
+
+def _price(prices: Mapping[int, tuple[int, ...]], position: ConnectionPosition, period: int) -> int:
+    """Return the price at a connection's bus; of a bilateral order, what its two ends differ by."""
+    price = prices[position.bus][period]
+    return price if position.bus_to is None else price - prices[position.bus_to][period]
+
+
+def _trade(position: ConnectionPosition, quantity_wh: int, price: int) -> Trade:
+    owner = (position.participant, position.connection)
+    return Trade(*owner, position.bus, quantity_wh, price, position.bus_to)
 
 
 def _rounds(tables: MarketTables, period: int, import_change_wh: int) -> tuple[MarketPeriod, ...]:
@@ -176,7 +194,7 @@ def _rounds(tables: MarketTables, period: int, import_change_wh: int) -> tuple[M
     last = max(traded)
     markets = []
     for number, trades in sorted(traded.items()):
-        change_wh = -sum(trade.quantity_wh for trade in trades)
+        change_wh = -sum(trade.injected_wh for trade in trades)
         if number == last:
             change_wh = import_change_wh
         import_change_wh -= change_wh
@@ -200,13 +218,13 @@ def _round_trades(tables: MarketTables, period: int) -> dict[int, tuple[Trade, .
     if tables.case.rounds is None:
         return {
             1: tuple(
-                Trade(p.participant, p.connection, p.bus, change_wh, tables.id_price[p.bus][period])
+                _trade(p, change_wh, _price(tables.id_price, p, period))
                 for p in tables.positions
                 if (change_wh := p.id_wh[period] - p.da_wh[period])
             )
         }
     so_far = {(p.participant, p.connection): p.da_wh[period] for p in tables.positions}
-    buses = {(p.participant, p.connection): p.bus for p in tables.positions}
+    positions = {(p.participant, p.connection): p for p in tables.positions}
     traded: dict[int, tuple[Trade, ...]] = {}
     for number, lines in sorted(tables.rounds.get(period, {}).items()):
         trades = []
@@ -214,7 +232,7 @@ def _round_trades(tables: MarketTables, period: int) -> dict[int, tuple[Trade, .
             change_wh = line.position_wh - so_far[owner]
             so_far[owner] = line.position_wh
             if change_wh:
-                trades.append(Trade(*owner, buses[owner], change_wh, line.dlmp_micro_eur_per_mwh))
+                trades.append(_trade(positions[owner], change_wh, line.dlmp_micro_eur_per_mwh))
         traded[number] = tuple(trades)
     return traded or {1: ()}
 
@@ -233,7 +251,7 @@ def _imbalance_trades(tables: MarketTables, period: int) -> tuple[Trade, ...]:
         if deviation_wh:
             price = tables.imbalance_price[p.bus][period]
             price += -spread if deviation_wh > 0 else spread
-            trades.append(Trade(p.participant, p.connection, p.bus, deviation_wh, price))
+            trades.append(_trade(p, deviation_wh, price))
     return tuple(trades)
 
 

@@ -29,6 +29,7 @@ from dso.settlement.case_files import (
     CAPACITY_COLUMNS,
     PART_COLUMNS,
     POSITION_COLUMNS,
+    POSITION_OPTIONAL,
     PRICE_COLUMNS,
     ROUND_COLUMNS,
     SUBSTATION_COLUMNS,
@@ -48,7 +49,8 @@ def read_settlement(folder: Path) -> SettlementCase:
 
     Besides the files of the settlement design, ``substation.csv`` may have the columns
     ``da_import_mwh``, ``id_import_mwh``, ``da_energy_eur_per_mwh`` and ``id_energy_eur_per_mwh``
-    (see `SubstationSeries`), ``parts.csv`` a column ``market`` (``da``, ``id`` or ``id/<round>``;
+    (see `SubstationSeries`), ``positions.csv`` a column ``bus_to`` (blank but for bilateral orders,
+    see `ConnectionPosition`), ``parts.csv`` a column ``market`` (``da``, ``id`` or ``id/<round>``;
     with it every market is split, without it only the day-ahead market), and
     ``connections.csv`` (participant,connection,capacity_mw) holds the capacities that
     ``refund = "pro_rata_capacity"`` needs.
@@ -193,14 +195,15 @@ def _note_gaps(
 def _read_positions(files: TableFolder, periods: Periods | None) -> tuple[ConnectionPosition, ...]:
     name = "positions.csv"
     series: Series[tuple[str, str]] = Series(periods=periods.count if periods else 0)
-    buses: dict[tuple[str, str], int] = {}
-    table = files.table(name, POSITION_COLUMNS)
-    for row, (participant, connection, bus_text, label, da, last, meter) in table.rows:
+    buses: dict[tuple[str, str], tuple[int, int | None]] = {}
+    table = files.table(name, POSITION_COLUMNS, POSITION_OPTIONAL)
+    for row, (participant, connection, bus_text, label, da, last, meter, to_text) in table.rows:
         key = (
             files.label(name, row, "participant", participant),
             files.label(name, row, "connection", connection),
         )
         bus = files.integer(name, row, "bus", bus_text)
+        bus_to = files.integer(name, row, "bus_to", to_text) if to_text.strip() else None
         period = files.period(name, row, label, periods)
         values = (
             files.micro(name, row, "da_mwh", da),
@@ -209,10 +212,10 @@ def _read_positions(files: TableFolder, periods: Periods | None) -> tuple[Connec
         )
         if period is None or bus is None:
             continue
-        if buses.setdefault(key, bus) != bus:
-            files.complain(
-                name, f"{', '.join(key)} changes from bus {buses[key]} to {bus}", row=row
-            )
+        before = buses.setdefault(key, (bus, bus_to))
+        if before != (bus, bus_to):
+            old, new = (_ends(*before), _ends(bus, bus_to))
+            files.complain(name, f"{', '.join(key)} changes from {old} to {new}", row=row)
         if not series.put(key, period, values):
             files.complain(name, f"{', '.join(key)}, {label} stands there twice", row=row)
     if periods is not None:
@@ -221,13 +224,18 @@ def _read_positions(files: TableFolder, periods: Periods | None) -> tuple[Connec
         ConnectionPosition(
             participant=key[0],
             connection=key[1],
-            bus=buses[key],
+            bus=buses[key][0],
+            bus_to=buses[key][1],
             da_wh=series.column(key, 0),
             id_wh=series.column(key, 1),
             meter_wh=series.column(key, 2),
         )
         for key in sorted(series.values)
     )
+
+
+def _ends(bus: int, bus_to: int | None) -> str:
+    return f"bus {bus}" if bus_to is None else f"bus {bus} with bus_to {bus_to}"
 
 
 def _read_prices(files: TableFolder, periods: Periods | None) -> tuple[BusPrices, ...]:

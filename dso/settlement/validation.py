@@ -13,6 +13,7 @@ from data.records.settlement import (
     IMBALANCE_RULES,
     REFUND_RULES,
     Activation,
+    ConnectionPosition,
     SettlementCase,
 )
 from dso.settlement.markets import round_label
@@ -124,6 +125,8 @@ def _position_problems(case: SettlementCase) -> Iterator[Problem]:
             yield Problem(
                 where=where, what=f"unknown bus {position.bus}", remedy="prices.csv must price it"
             )
+        if position.is_bilateral:
+            yield from _bilateral_problems(where, position, priced)
         if position.participant.startswith(ACCOUNT_PREFIX):
             yield Problem(where=where, what=f"names with {ACCOUNT_PREFIX} are the operator's")
         if not position.participant or not position.connection:
@@ -136,12 +139,34 @@ def _position_problems(case: SettlementCase) -> Iterator[Problem]:
             )
 
 
+def _bilateral_problems(
+    where: str, position: ConnectionPosition, priced: set[int]
+) -> Iterator[Problem]:
+    if position.bus_to not in priced:
+        yield Problem(
+            where=where,
+            what=f"unknown bus_to {position.bus_to}",
+            remedy="prices.csv must price it",
+        )
+    if position.bus_to == position.bus:
+        yield Problem(where=where, what="bus_to is the bus it comes from")
+    if any(wh < 0 for wh in (*position.da_wh, *position.id_wh)):
+        yield Problem(
+            where=where, what="a bilateral order carries energy from bus to bus_to",
+            remedy="state energies >= 0, or exchange the buses",
+        )  # fmt: skip
+    if position.meter_wh != position.id_wh:
+        yield Problem(
+            where=where, what="a bilateral order has no meter", remedy="state meter_mwh as id_mwh"
+        )
+
+
 def _round_problems(case: SettlementCase) -> Iterator[Problem]:
     if case.rounds is None:
         return
     positions = {(p.participant, p.connection): p for p in case.positions}
     last: dict[tuple[str, str, int], tuple[int, int]] = {}
-    prices: dict[tuple[int, int, int], set[int]] = defaultdict(set)
+    prices: dict[tuple[str, int, int], set[int]] = defaultdict(set)
     keys = []
     for line in case.rounds:
         owner = (line.participant, line.connection)
@@ -154,13 +179,15 @@ def _round_problems(case: SettlementCase) -> Iterator[Problem]:
             continue
         key = (*owner, line.period)
         last[key] = max(last.get(key, (0, 0)), (line.round, line.position_wh))
-        place = (positions[owner].bus, line.period, line.round)
+        bus, bus_to = positions[owner].bus, positions[owner].bus_to
+        ends = f"bus {bus}" if bus_to is None else f"bus {bus} to {bus_to}"
+        place = (ends, line.period, line.round)
         prices[place].add(line.dlmp_micro_eur_per_mwh)
     yield from _twice("rounds.csv", keys)
-    for (bus, period, number), found in sorted(prices.items()):
+    for (ends, period, number), found in sorted(prices.items()):
         if len(found) > 1:
             yield Problem(
-                where=f"rounds.csv bus {bus}, {_label(case, period)}, round {number}",
+                where=f"rounds.csv {ends}, {_label(case, period)}, round {number}",
                 what=f"has {len(found)} prices; a bus has one in a round",
             )
     for owner, position in sorted(positions.items()):
@@ -202,7 +229,7 @@ def _part_problems(case: SettlementCase) -> Iterator[Problem]:
 
 
 def _activation_problems(case: SettlementCase) -> Iterator[Problem]:
-    owners = {(p.participant, p.connection) for p in case.positions}
+    owners = {(p.participant, p.connection) for p in case.positions if not p.is_bilateral}
 
     def named(activation: Activation) -> tuple[str, str, str]:
         label = _label(case, activation.period)
@@ -227,7 +254,7 @@ def _activation_problems(case: SettlementCase) -> Iterator[Problem]:
 
 
 def _capacity_problems(case: SettlementCase) -> Iterator[Problem]:
-    owners = {(p.participant, p.connection) for p in case.positions}
+    owners = {(p.participant, p.connection) for p in case.positions if not p.is_bilateral}
     given = {(c.participant, c.connection) for c in case.capacities}
     yield from _twice("connections.csv", ((c.participant, c.connection) for c in case.capacities))
     for capacity in case.capacities:

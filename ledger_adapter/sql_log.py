@@ -11,6 +11,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, CursorResult, Engine, insert, select, text, update
 
 from data.records.posting import Batch, Finality, Receipt
+from ledger_adapter.adapter_parts import check_batch
 from ledger_adapter.merkle import TILE_WIDTH, ReadTile, RightEdge, TileTree
 from ledger_adapter.ports import KeyConflict, LedgerError, NotAppendOnly
 from ledger_adapter.signers import Signer
@@ -27,8 +28,6 @@ from ledger_adapter.verify.note import (
 )
 from ledger_adapter.verify.rotation import rotation_key, rotation_leaf
 
-KEY_BYTES: Final = 32
-LEAF_BYTES_MAX: Final = 65_535  # what a tile export can carry (c2sp.org/tlog-tiles)
 ROWS_PER_READ: Final = 4096
 SQLITE_FULL: Final = 2
 
@@ -119,7 +118,7 @@ class SqlLog:
             If the batch is empty, its key or a leaf has a wrong size, the database is not set
             to keep what it commits, or the log's key was replaced.
         """
-        _check_form(batch)
+        check_batch(batch)
         with self._transaction(connection) as opened:
             return self._post(opened, batch)
 
@@ -393,15 +392,6 @@ class SqlLog:
             return list(connection.execute(query.order_by(node.c.seq)).scalars())
 
         return read
-
-
-def _check_form(batch: Batch) -> None:
-    if len(batch.key) != KEY_BYTES:
-        raise LedgerError(f"a batch key has {KEY_BYTES} bytes, not {len(batch.key)}")
-    if not batch.leaves:
-        raise LedgerError("a batch without leaves has nothing to post")
-    if any(len(leaf) > LEAF_BYTES_MAX for leaf in batch.leaves):
-        raise LedgerError(f"a leaf is longer than {LEAF_BYTES_MAX} bytes")
 
 
 def _check_durable(connection: Connection) -> None:

@@ -9,6 +9,8 @@ from dso.clock import ReplayClock
 from dso.studies import Study, new_study, parse_settings
 from dso.studies.history import create_study
 
+SUN = [0.5, 3.0, 2.9, 0.0]
+PV = 'kind="generation", participant="planner", bus=17, price_eur_per_mwh=0'
 CLOCK = ReplayClock(at=datetime(2026, 6, 1, 9, 30, tzinfo=UTC))
 
 
@@ -27,7 +29,7 @@ def small_study(periods: int = 4) -> Study:
             [
                 "limits.vm_pu_max=1.05",
                 "line.0.max_i_ka=0.4",
-                "generation.pv={bus=17, p_mw=3}",
+                f"order.pv={{{PV}, p_mw_max={(SUN * (1 + periods // 4))[:periods]}}}",
                 "battery.b1={bus=24, p_mw=0.2, energy_mwh=0.4, efficiency=0.95}",
             ]
         )

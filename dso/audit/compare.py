@@ -33,6 +33,8 @@ class Comparison:
         Largest difference of a number that is within tolerance.
     differences : list of str
         What differs beyond it, the first of each file.
+    notes : list of str
+        Versions that are others here than those the result was computed with.
     """
 
     identical: bool = True
@@ -41,6 +43,7 @@ class Comparison:
     awards: int = 0
     worst: float = 0.0
     differences: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def holds(self) -> bool:
@@ -86,6 +89,12 @@ def compare_summaries(recorded: bytes, again: bytes, into: Comparison) -> None:
     """Compare status and money of two summaries; residuals of a solver are no statement."""
     into.identical &= recorded == again
     first, second = json.loads(recorded), json.loads(again)
+    theirs, ours = first.get("versions", {}), second.get("versions", {})
+    into.notes += [
+        f"computed with {name} {theirs.get(name, 'unknown')}, again with {ours.get(name, 'none')}"
+        for name in sorted(theirs.keys() | ours.keys())
+        if theirs.get(name) != ours.get(name)
+    ]
     for name in SUMMARY_FIELDS:
         into.cells += 1
         cell, computed = str(first.get(name)), str(second.get(name))

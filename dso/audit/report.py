@@ -154,7 +154,7 @@ def _replay(replay: ReplayReport | None) -> str:
         found = run.comparison
         outcome = "equal bytes" if found.identical else f"within {found.worst:.1e}"
         if not found.holds:
-            outcome = "<br>".join(escape(text) for text in found.differences)
+            outcome = "<br>".join(escape(text) for text in (*found.notes, *found.differences))
         counts = "".join(
             f"<td class='number'>{value:,}</td>" if value else "<td class='number'>-</td>"
             for value in (found.prices, found.awards, run.trading_periods)

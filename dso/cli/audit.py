@@ -43,7 +43,8 @@ examples:
 
 The bundle is verified first. Then each clearing runs again on the inputs it committed to, and
 every price, award and trade is compared; the settlement is settled again. Energy and money must
-be equal, other numbers within 1e-6 of their unit.
+be equal, other numbers within 1e-6 of their unit. Use the versions that the bundle names: another
+release of the product or of a library may end at another of two equally good optima.
 
 exit codes:
   0  everything is what is computed again
@@ -158,7 +159,7 @@ def _say(run: RunReplay) -> None:
             f"of {run.periods} periods"
         )
     print(f"  {run.name}: {counts}: {how if found.holds else 'DIFFERS'}", flush=True)
-    for text in found.differences:
+    for text in (*found.notes, *found.differences):
         print(f"    {text}")
 
 

@@ -63,6 +63,13 @@ def test_an_honest_day_runs_again(
     ]  # fmt: skip
 
 
+def replace_text(path: Path, old: str, new: str) -> None:
+    """Replace a text, and the status, so that the run differs."""
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new).replace('"status": "certified"', '"status": "other"'))
+
+
 FORGERIES: dict[str, tuple[Callable[[Path], None], str]] = {
     "a price raised by a cent": (
         lambda day: replace_cell(
@@ -101,6 +108,10 @@ FORGERIES: dict[str, tuple[Callable[[Path], None], str]] = {
     "a summary that is none": (
         lambda day: (day / "clearing/summary.json").write_text('{"status": "certified"}'),
         "summary.json: objective_eur is None",
+    ),
+    "other versions named": (
+        lambda day: replace_text(day / "clearing/summary.json", '"numpy": "', '"numpy": "9.'),
+        "computed with numpy 9.",
     ),
     "prices that are no table": (
         lambda day: (day / "clearing/prices.csv").write_bytes(b"\xff"),

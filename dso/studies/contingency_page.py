@@ -202,7 +202,7 @@ def _extremes(
                 "hovertemplate": "%{text}<extra></extra>",
             }
         )  # fmt: skip
-    layout = position_layout("outage, in the sequence of the table", unit) | limit_lines(limits)
+    layout = position_layout("number of the outage in the table", unit) | limit_lines(limits)
     return Figure(
         name=name,
         title=title,
@@ -226,13 +226,14 @@ def _tables(answer: ContingencyAnswer, feeder: FeederView) -> tuple[PlannerTable
             title="Outages",
             caption="Every outage with its best restoration",
             head=(
-                ("Outage", False), ("Close", False), ("Comes to", False),
+                ("Outage", False), ("No.", True), ("Close", False), ("Comes to", False),
                 ("Voltage from [pu]", True), ("to [pu]", True), ("Loading up to [%]", True),
                 ("Losses [MWh]", True), ("Limit exceeded most", False), ("Periods beyond", True),
             ),
             rows=tuple(
                 (
                     name_of(network, row.outage),
+                    str(number),
                     "nothing" if row.tie is None else name_of(network, row.tie),
                     WORDS[verdict_of(row)],
                     fixed(None if row.vm_min is None else row.vm_min.value, 4),
@@ -242,7 +243,7 @@ def _tables(answer: ContingencyAnswer, feeder: FeederView) -> tuple[PlannerTable
                     "" if row.reached is None else reached_words(row.reached, feeder),
                     str(row.periods_exceeded),
                 )
-                for row in best
+                for number, row in enumerate(best, start=1)
             ),
             source="outages.csv (there with every tie, not only the best)",
         ),

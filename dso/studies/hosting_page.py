@@ -147,7 +147,7 @@ def _map(answer: HostingAnswer, feeder: FeederView) -> PlannerMap:
         bus_tips=tuple(tips),
         branch_tips=feeder.branch_name,
         scale=scale,
-        scale_words="Hosting capacity of the bus alone",
+        scale_words="Hosting capacity of the bus alone; beyond the end the same colour",
         legend=(
             ("beyond", "its rating bounds some bus"),
             (IDLE, "in service"),

@@ -125,10 +125,15 @@ def place_feeder(feeder: FeederView, values: Floats | None, scale: Scale | None)
 
 
 def size_scale(values: Floats, unit: str) -> Scale:
-    """Return a scale from 0 to the largest value, in round numbers."""
+    """Return a scale from 0 to what nearly all values stay below, in round numbers.
+
+    A few buses next to the substation host far more than the others; they get the end's colour.
+    """
     finite = values[np.isfinite(values)]
-    top = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
-    step = 10.0 ** np.floor(np.log10(top))
-    high = float(np.ceil(top / step * 2) * step / 2)
-    digits = max(0, int(1 - np.floor(np.log10(high))) + 1)
+    top = float(np.percentile(finite, 95.0)) if finite.size else 0.0
+    if top <= 0:
+        return Scale(low=0.0, high=1.0, unit=unit, digits=1, stops=SEQUENTIAL)
+    step = 10.0 ** np.floor(np.log10(top)) / 2.0
+    high = float(np.ceil(top / step) * step)
+    digits = max(0, int(1 - np.floor(np.log10(high))))
     return Scale(low=0.0, high=high, unit=unit, digits=digits, stops=SEQUENTIAL)

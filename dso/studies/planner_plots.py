@@ -32,7 +32,8 @@ def bar_layout(unit: str, *, legend: bool) -> dict[str, object]:
         },
         "yaxis": {
             "autorange": "reversed", "type": "category", "automargin": True, "fixedrange": True,
-            "dtick": 1, "tickfont": {"size": 12},
+            "dtick": 1, "tickfont": {"size": 12}, "ticks": "outside", "ticklen": 5,
+            "tickcolor": "@none",
         },
         "hovermode": "closest",
         "margin": {"l": 40, "r": 24, "t": 8, "b": 62},

@@ -44,7 +44,7 @@ def render_reinforcement(found: ReinforcementValue) -> bytes:
             where=where_of(
                 [f"{sample.name} for {sample.days:g} days" for sample in found.samples], case
             ),
-            tone="good" if worth or found.options else "plain",
+            tone="plain",
             verdict=_verdict(found, worth),
             explanation="A shadow price says what a small change of a rating saves; a real "
             "reinforcement is cleared again with the larger rating. Only the rating changes, the "

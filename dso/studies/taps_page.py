@@ -76,14 +76,13 @@ def _figure(answer: TapAnswer) -> Figure:
 
 
 def _curve(answer: TapAnswer, whole: list[Trial]) -> Figure:
-    """Draw cost over the positions of one control, where all limits hold and where not."""
+    """Draw cost over the positions of one control; bands where limits cannot hold."""
     control = answer.controls[0]
     held = sorted((t for t in whole if t.penalty_eur == 0), key=lambda t: t.positions)
-    slack = sorted((t for t in whole if t.penalty_eur > 0), key=lambda t: t.positions)
+    slack = sorted({t.positions[0] for t in whole if t.penalty_eur > 0})
     between = [t for t in answer.trials if not t.whole and t.proven and t.penalty_eur == 0]
     groups = (
-        ("All limits hold", held, "@series1", "circle", "lines+markers"),
-        ("Cost alone, slack not counted", slack, "@broken", "x", "markers"),
+        ("Cost, all limits hold", held, "@series1", "circle", "lines+markers"),
         ("On the way of the relaxation", between, "@series2", "diamond-open", "markers"),
         ("Best", [answer.best], "@ink", "star", "markers"),
     )
@@ -94,24 +93,55 @@ def _curve(answer: TapAnswer, whole: list[Trial]) -> Figure:
             "y": rounded(np.array([t.cost_eur for t in trials]), 5),
             "line": {"color": colour, "width": 2},
             "marker": {"color": colour, "symbol": symbol, "size": 15 if symbol == "star" else 9},
-            "text": [f"slack {fixed(t.penalty_eur, 2)} EUR" for t in trials],
-            "hovertemplate": "position %{x:.3~g}: %{y:,.3f} EUR, %{text}<extra></extra>",
+            "hovertemplate": f"position %{{x:.3~g}}: %{{y:,.3f}} EUR<extra>{name}</extra>",
         }
         for name, trials, colour, symbol, mode in groups
         if trials
     ]  # fmt: skip
+    layout = position_layout(f"position of {control.name}", "EUR")
+    layout["xaxis"] = dict(layout["xaxis"]) | {  # type: ignore[call-overload]
+        "range": [control.first - 0.7, control.last + 0.7],
+        "dtick": 1 if control.last - control.first <= 20 else None,
+    }
     return Figure(
         name="positions",
         title="Cost over the position",
         label=f"Cost of the market over the position of {control.name}.",
-        reading="Where limits hold, cost falls with losses and with what the grid lets the market "
-        "use. Crosses are positions at which some limit cannot hold: their cost leaves out the "
-        "slack, which the scarcity price makes dearer than anything here.",
+        reading="Where limits hold, the cost moves with losses and with what the grid lets the "
+        "market use. In the shaded positions some limit cannot hold: what the market costs there "
+        "says nothing, because slack at the scarcity price is dearer than anything here.",
         source="trials.csv",
         height_px=380,
         traces=traces,
-        layout=position_layout(f"position of {control.name}", "EUR"),
+        layout=layout | _bands(slack),
     )
+
+
+def _bands(positions: list[float]) -> dict[str, object]:
+    """Shade runs of neighbouring positions, each with its words."""
+    runs: list[list[float]] = []
+    for position in positions:
+        if runs and position - runs[-1][1] <= 1:
+            runs[-1][1] = position
+        else:
+            runs.append([position, position])
+    return {
+        "shapes": [
+            {
+                "type": "rect", "yref": "paper", "y0": 0, "y1": 1, "x0": first - 0.45,
+                "x1": last + 0.45, "fillcolor": "@band", "line": {"width": 0}, "layer": "below",
+            }
+            for first, last in runs
+        ],
+        "annotations": [
+            {
+                "x": (first + last) / 2, "yref": "paper", "y": 0.98, "yanchor": "top",
+                "text": "limits<br>cannot hold", "showarrow": False,
+                "font": {"color": "@muted", "size": 12},
+            }
+            for first, last in runs
+        ],
+    }  # fmt: skip
 
 
 def _ranking(answer: TapAnswer, whole: list[Trial]) -> Figure:

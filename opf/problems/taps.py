@@ -87,8 +87,10 @@ class Control:
         if self.shunt is not None:
             q_mvar = position * self.q_mvar_per_step + 0.0
             return (NetworkChange(element=f"shunt:{self.shunt}", field="q_mvar", value=q_mvar),)
+        # a whole position is written as devices and people count it
+        value = int(position) if float(position).is_integer() else position
         return tuple(
-            NetworkChange(element=f"trafo:{trafo}", field="tap_pos", value=position)
+            NetworkChange(element=f"trafo:{trafo}", field="tap_pos", value=value)
             for trafo in self.trafos
         )
 

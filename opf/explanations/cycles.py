@@ -32,8 +32,9 @@ from opf.linear_programme import solve_linear
 Floats = NDArray[np.float64]
 
 ROUNDS_MAX: Final = 30
-# Worth below this is no use at all [EUR/MWh].
-WORTH_TOLERANCE: Final = 1e-7
+# Worth below this is no use at all: prices themselves are no more accurate [EUR/MWh].
+WORTH_MIN: Final = 1e-3
+RATIO_TOLERANCE: Final = 1e-7
 MOVED_MIN_MWH: Final = 1e-9
 
 
@@ -111,7 +112,7 @@ def _idle(
         period=None,
         basis="cycle" if reason == "no_cycle_pays" else "move",
     )
-    pays = best.worth_eur_per_mwh > WORTH_TOLERANCE
+    pays = best.worth_eur_per_mwh > WORTH_MIN
     return dataclasses.replace(
         explained,
         reason=reason,
@@ -158,7 +159,7 @@ def best_cycle(order: StorageOrder, price: Floats, mtu_h: float) -> BestUse | No
         if solution is None or float(moves @ solution.x) < MOVED_MIN_MWH:
             break
         ratio = float(earns @ solution.x) / float(moves @ solution.x)
-        if x is not None and ratio <= worth + WORTH_TOLERANCE:
+        if x is not None and ratio <= worth + RATIO_TOLERANCE:
             break
         worth, x = ratio, solution.x
     if x is None:

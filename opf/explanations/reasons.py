@@ -78,7 +78,8 @@ def _steps(
     """The most favourable period without award, or the one where most was cut."""
     explained, outcome = explain_steps(published, order), weigh_steps(published, order)
     t = explained.deciding_period
-    assert t is not None
+    if t is None or not outcome.cut.any():
+        return "accepted but for rounding", None
     cut, offered = int(outcome.cut.sum()), int((outcome.offered_mw > 0).sum())
     what = "price difference" if isinstance(order, BilateralOrder) else "price"
     sells = isinstance(order, GenerationOrder)

@@ -31,6 +31,8 @@ StepOrder = GenerationOrder | DemandOrder | BilateralOrder
 
 # Gaps below this share of the price are ties: what ticks and the KKT tolerance leave open.
 TIE_SHARE: Final = 2e-5
+# What rounding to ticks may take from an award [MW].
+ROUNDING_MW: Final = 2.5 * AWARD_TICK_MW
 # Parts below this are no reason [EUR/MWh].
 NAMED_PART: Final = 0.005
 
@@ -125,7 +127,7 @@ def weigh_steps(published: Published, order: StepOrder) -> StepOutcome:
     reactive = reactive_worth(published.case, order, price_q)
     market_price = published.mean_price(weights) + reactive
     sells = isinstance(order, GenerationOrder)
-    cut = (offered > 0.5 * AWARD_TICK_MW) & (award.accepted_share < 1 - 1e-9)
+    cut = offered - awarded > ROUNDING_MW
     return StepOutcome(
         offered_mw=offered,
         awarded_mw=awarded,

@@ -41,8 +41,10 @@ Floats = NDArray[np.float64]
 Progress = Callable[[int, float, float], None]
 
 EXACT_UP_TO: Final = 20
-# Gap at which a search over more orders ends, relative to the cost.
-GAP_OF_MANY: Final = 5e-4
+# Gap at which a search over more orders ends, relative to the cost, and the share of it that a
+# single proposal may leave open.
+GAP_OF_MANY: Final = 8e-4
+PROPOSAL_SHARE: Final = 0.5
 # Cost difference that counts as none, relative.
 EQUAL: Final = 1e-9
 # Choices cleared at most: what is worth waiting for depends on the size of the case.
@@ -227,7 +229,7 @@ def _search_many(judge: _Judge) -> tuple[float, bool]:
     """Take proposals until the gap is small; losing orders are left out of all that follow."""
     bound = -np.inf
     while True:
-        answer = judge.master.propose(0.2 * GAP_OF_MANY, MASTER_TIME_LIMIT_S)
+        answer = judge.master.propose(PROPOSAL_SHARE * GAP_OF_MANY, MASTER_TIME_LIMIT_S)
         if answer is None:
             return bound, False
         if not judge.master.rejected:

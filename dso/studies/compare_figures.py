@@ -82,11 +82,13 @@ def price_durations(compared: Sequence[Compared]) -> Figure:
 def voltage_extremes(compared: Sequence[Compared]) -> Figure:
     """Show the highest and lowest voltage of each bus over its distance [pu]."""
     traces: list[Trace] = []
+    reach_km = 1e-3
     for place, each in drawable(compared):
         km = reach_of(each.feeder, each.case.network).distance_km
         vm_pu, names = each.voltages(), shown_names(each.feeder)
         known = np.flatnonzero(np.isfinite(km))
         known = known[np.argsort(km[known], kind="stable")]
+        reach_km = max(reach_km, float(km[known].max()))
         for word, symbol, values in (
             ("highest", "triangle-up", vm_pu.max(axis=1)),
             ("lowest", "triangle-down-open", vm_pu.min(axis=1)),
@@ -95,7 +97,8 @@ def voltage_extremes(compared: Sequence[Compared]) -> Figure:
                 {
                     "type": "scatter", "mode": "markers", "name": f"{each.name}, {word}",
                     "x": rounded(km[known], 4), "y": rounded(values[known], 5),
-                    "marker": {"color": colour_of(place), "symbol": symbol, "size": 8},
+                    "marker": {"color": colour_of(place), "symbol": symbol,
+                               "size": max(13 - 3 * place, 6)},
                     "text": [names[bus] for bus in known],
                     "hovertemplate": "%{text}<br>%{y:.4f} pu at %{x:.2f} km<extra>"
                     f"{each.name}, {word}</extra>",
@@ -106,8 +109,9 @@ def voltage_extremes(compared: Sequence[Compared]) -> Figure:
         title="Voltage extremes along the feeder",
         label="Highest and lowest voltage of every bus over its distance from the substation.",
         reading="Each bus twice per study: the highest voltage of the whole time (filled, pointing "
-        "up) and the lowest (open, pointing down), at its distance from the substation. The dashed "
-        "lines are the limits of the first study, where all its buses have the same.",
+        "up) and the lowest (open, pointing down), at its distance from the substation; where "
+        "studies agree, small marks lie on large ones. The dashed lines are the limits of the "
+        "first study, where all its buses have the same.",
         source="buses.csv, study.toml",
         height_px=400,
         traces=traces,
@@ -116,7 +120,8 @@ def voltage_extremes(compared: Sequence[Compared]) -> Figure:
             "xaxis": {
                 "title": {"text": "distance from the substation [km]", "standoff": 6,
                           "font": {"size": 12}},
-                "gridcolor": "@grid", "zeroline": False, "rangemode": "tozero",
+                "gridcolor": "@grid", "zeroline": False,
+                "range": [-0.02 * reach_km, 1.03 * reach_km],
             },
             "yaxis": axis("pu") | {"zeroline": False, "tickformat": ".3f", "automargin": True},
             "hovermode": "closest",

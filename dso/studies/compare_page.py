@@ -39,6 +39,7 @@ def render_comparison(compared: Sequence[Compared]) -> bytes:
         style="studies.css",
         context={
             "compared": compared,
+            "networks": sorted({each.case.network.name for each in compared}),
             "tiles": _tiles(compared),
             "status_words": STATUS_WORDS,
             "tones": TONES,

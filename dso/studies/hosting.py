@@ -261,7 +261,8 @@ def find_hosting(
     Raises
     ------
     InputError
-        Unknown buses or profiles, studies with other buses than the first.
+        Unknown buses or profiles, studies with other buses than the first, a profile that never
+        runs. A study in which it does not run bounds nothing.
     """
     listener = progress or SilentProgress()
     first = studies[0][1].case
@@ -271,9 +272,16 @@ def find_hosting(
         if not np.array_equal(study.case.network.buses.index, first.network.buses.index)
     )
     chosen = _wanted_buses(first, buses)
-    additions = [addition_of(question, study) for _, study in studies]
+    running = [
+        (name, study, addition)
+        for name, study in studies
+        if np.any((addition := addition_of(question, study)).injection)
+    ]
+    if not running:
+        what = "is 0 in all periods of all studies"
+        raise InputError([Problem(where=f"profile {question.profile}", what=what)])
     best: dict[int, tuple[str, HostingCapacity]] = {}
-    for (name, study), addition in zip(studies, additions, strict=True):
+    for name, study, addition in running:
         listener.stage(f"search without market, {name}", steps=len(chosen))
         done = 0
 
@@ -292,7 +300,7 @@ def find_hosting(
         for bus in chosen:
             market[bus] = min(
                 hosting_with_market(study.case, addition, bus, from_mw=best[bus][1].capacity_mw)
-                for (_, study), addition in zip(studies, additions, strict=True)
+                for _, study, addition in running
             )
             listener.step(f"bus {bus}")
     names = dict(zip(first.network.buses.index.tolist(), first.network.buses.name, strict=True))

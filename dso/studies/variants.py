@@ -132,6 +132,11 @@ def run_variants(
     tuple of Outcome
         As ``variants``. One that failed does not stop the others. A process that was killed leaves
         nothing in ``out``: its variant failed now and runs again next time.
+
+    Notes
+    -----
+    Processes import the program that calls this, as always with `multiprocessing`: call it under
+    ``if __name__ == "__main__":``.
     """
     out.mkdir(parents=True, exist_ok=True)
     remove_leftovers(out)

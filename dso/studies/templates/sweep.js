@@ -8,6 +8,7 @@
   const lines = byId("lines");
 
   const text = (value) => (typeof value === "string" ? value : JSON.stringify(value));
+  const short = (value) => { const all = text(value); return all.length > 26 ? all.slice(0, 25) + "\u2026" : all; };
   const place = (row, k) => (across.value === "" ? k + 1 : row.values[across.value]);
 
   // Numbers keep their distances, anything else stands side by side in the table's sequence.
@@ -19,7 +20,7 @@
     const found = new Map();
     for (const row of rows) {
       const own = lines.value === "" ? null : row.values[lines.value];
-      const name = lines.value === "" ? "" : own === null || own === undefined ? "not set" : `${lines.value} = ${text(own)}`;
+      const name = lines.value === "" ? "" : own === null || own === undefined ? "not set" : `${lines.value} = ${short(own)}`;
       if (!found.has(name)) found.set(name, []);
       found.get(name).push(row);
     }
@@ -32,7 +33,7 @@
     const counted = numeric(rows);
     const traces = [...found].map(([name, own], k) => {
       const sorted = counted ? [...own].sort((a, b) => a.x - b.x) : own;
-      const x = sorted.map((row) => (counted ? row.x : text(row.x)));
+      const x = sorted.map((row) => (counted ? row.x : short(row.x)));
       const single = new Set(x).size === x.length && across.value !== "";
       const colour = data.colours[k % data.colours.length];
       return {

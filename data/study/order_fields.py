@@ -14,11 +14,14 @@ from data.errors import Problem
 from data.periods import parse_utc
 from data.records.network import Network
 from data.records.order import ReactiveRange
-from data.study.settings import FieldReader
+from data.study.settings import FieldReader, as_float
 
 Floats = NDArray[np.float64]
-INFINITY: Final = float("inf")
+# No power [MW], energy [MWh] or price [EUR/MWh] of a distribution grid is larger.
+LARGEST: Final = 1e6
+NAME_LENGTH_MAX: Final = 200
 SHARE_SUM_TOLERANCE: Final = 1e-9
+BUS_DIGITS: Final = 12
 ASSET_TABLES: Final = {"load": "loads", "sgen": "sgens", "storage": "storages"}
 ORDERED_OTHER_KINDS: Final = ("gen", "motor")
 
@@ -77,8 +80,8 @@ class OrderReader(FieldReader):
         name: str,
         *,
         default: float | None = None,
-        minimum: float = -INFINITY,
-        maximum: float = INFINITY,
+        minimum: float = -LARGEST,
+        maximum: float = LARGEST,
         required: bool = False,
     ) -> Floats | None:
         """Take one number or a list with one per period; None when absent or wrong."""
@@ -91,16 +94,16 @@ class OrderReader(FieldReader):
         return np.full(self.context.period_count or 1, value)
 
     def as_series(
-        self, name: str, value: object, *, minimum: float = -INFINITY, maximum: float = INFINITY
+        self, name: str, value: object, *, minimum: float = -LARGEST, maximum: float = LARGEST
     ) -> Floats | None:
         """Check a value taken elsewhere (inside steps) as `series` does."""
         if value is None:
             self.report(f"{name} is missing", "state a number or a list with one per period")
             return None
         if isinstance(value, int | float) and not isinstance(value, bool):
-            values = self._constant(float(value))
+            values = self._constant(as_float(value))
         elif isinstance(value, list) and all(type(item) in (int, float) for item in value):
-            values = np.array(value, dtype=float)
+            values = np.array([as_float(item) for item in value], dtype=float)
             expected = self.context.period_count
             if expected is None:
                 return None  # the horizon itself is wrong: nothing can be said about a list
@@ -108,18 +111,42 @@ class OrderReader(FieldReader):
                 self.report(f"{name} has {len(value)} values, the study {expected} periods")
                 return None
         else:
-            self.report(f"{name} is {str(value)[:40]!r}", "state a number or a list of numbers")
+            self.report(f"{name} is {repr(value)[:40]}", "state a number or a list of numbers")
             return None
         wrong = ~np.isfinite(values) | (values < minimum) | (values > maximum)
         if np.any(wrong):
             first = int(np.flatnonzero(wrong)[0])
-            bounds = f"{minimum:g} to {maximum:g}".replace("-inf to inf", "finite numbers")
+            alike = values.size == 1 or not isinstance(value, list)
             self.report(
-                f"{name} is {values[first]:g}" + (f" in period {first}" if values.size > 1 else ""),
-                f"state {bounds.replace('to inf', 'or more')}",
+                f"{name} is {values[first]:g}" + ("" if alike else f" in period {first}"),
+                f"state {minimum:g} to {maximum:g}",
             )
             return None
         return values
+
+    def number(
+        self,
+        name: str,
+        *,
+        default: float | None = None,
+        minimum: float = -LARGEST,
+        maximum: float = LARGEST,
+        required: bool = False,
+    ) -> float | None:
+        """Take a number of a size that occurs."""
+        return super().number(
+            name, default=default, minimum=minimum, maximum=maximum, required=required
+        )
+
+    def name(self, field: str) -> str:
+        """Take a text that names an order or a party."""
+        value = self.text(field)
+        if value != value.strip() or len(value) > NAME_LENGTH_MAX:
+            self.report(
+                f"{field} is {value[:40]!r}",
+                f"state at most {NAME_LENGTH_MAX} characters without blanks around them",
+            )
+        return value
 
     def buses(self) -> tuple[tuple[int, float], ...]:
         """Take ``bus`` or ``buses``; sorted by bus, () when wrong."""
@@ -131,15 +158,17 @@ class OrderReader(FieldReader):
             only = self.as_bus("bus", single)
             return () if only is None else ((only, 1.0),)
         if not isinstance(several, dict) or not several:
-            self.report(f"buses is {str(several)[:40]!r}", "state {bus: share}")
+            self.report(f"buses is {repr(several)[:40]}", "state {bus: share}")
             return ()
         found: list[tuple[int, float]] = []
         for key, share in several.items():
-            bus = self.as_bus("buses", int(key) if str(key).isdecimal() else key)
+            plain = key.isascii() and key.isdecimal() and (key == "0" or key[0] != "0")
+            bus = self.as_bus("buses", int(key) if plain and len(key) < BUS_DIGITS else key)
             if bus is None:
                 continue
             if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
-                self.report(f"the share of bus {bus} is {share!r}", "state a share above 0 up to 1")
+                shown = str(share)[:40]
+                self.report(f"the share of bus {bus} is {shown}", "state a share above 0 up to 1")
                 continue
             found.append((bus, float(share)))
         total = sum(share for _, share in found)
@@ -150,12 +179,13 @@ class OrderReader(FieldReader):
     def as_bus(self, name: str, value: object) -> int | None:
         """Return a value that is a bus in service; None otherwise."""
         if isinstance(value, bool) or not isinstance(value, int):
-            found = "is missing" if value is None else f"is {value!r}"
+            found = "is missing" if value is None else f"is {repr(value)[:40]}"
             self.report(f"{name} {found}", "state the index of a bus")
             return None
         running = self.context.running_buses
         if running is not None and value not in running:
-            self.report(f"bus {value} is unknown or out of service", "name a bus of the network")
+            shown = str(value)[:40]
+            self.report(f"bus {shown} is unknown or out of service", "name a bus of the network")
             return None
         return value
 
@@ -165,7 +195,7 @@ class OrderReader(FieldReader):
         if value is None:
             return None
         if not isinstance(value, str):
-            self.report(f"asset is {value!r}", 'e.g. "load:3"')
+            self.report(f"asset is {repr(value)[:40]}", 'e.g. "load:3"')
             return None
         allowed = tuple(kinds)
         if value.split(":")[0] not in allowed:
@@ -190,6 +220,11 @@ class OrderReader(FieldReader):
             return None
         if lower is not None and upper is not None and np.any(lower > upper):
             self.report("q_mvar_min is above q_mvar_max")
+        if factor is None and (lower is None or upper is None):
+            self.report(
+                "its reactive range is open at one end",
+                "state q_mvar_min and q_mvar_max, or power_factor_min",
+            )
         return ReactiveRange(q_mvar_min=lower, q_mvar_max=upper, power_factor_min=factor)
 
     def submitted_at(self) -> datetime | None:
@@ -199,8 +234,8 @@ class OrderReader(FieldReader):
             return None
         try:
             return parse_utc(str(value))
-        except ValueError as error:
-            self.report(f"submitted_at: {error}", "state an instant with offset")
+        except (ValueError, OverflowError) as error:
+            self.report(f"submitted_at: {str(error)[:80]}", "state an instant with offset")
             return None
 
     def pay(self) -> str:

@@ -26,10 +26,15 @@ from data.records.order import (
     ShiftOrder,
     StorageOrder,
 )
-from data.study.order_fields import Floats, OrderContext, OrderReader
+from data.study.order_fields import NAME_LENGTH_MAX, Floats, OrderContext, OrderReader
 
 ORDERS_FILE: Final = "orders.json"
 POWER_TOLERANCE_MW: Final = 1e-9
+# A storage that loses everything in a day is none.
+SELF_DISCHARGE_MAX: Final = 0.999999
+REBOUND_SHARE_MAX: Final = 10.0
+# Kinds without a reactive range of their own: their q follows from p.
+FIXED_REACTIVE: Final = ("curtail", "block", "bilateral")
 ASSETS: Final[dict[OrderKind, tuple[str, ...]]] = {
     "generation": ("sgen", "gen"),
     "demand": ("load", "motor"),
@@ -122,7 +127,9 @@ def _storage(reader: OrderReader, common: _Common) -> Order | None:
     eff_discharge = reader.number("efficiency_discharge", minimum=1e-6, maximum=1, required=True)
     price_charge = reader.series("price_charge_eur_per_mwh", default=0.0, minimum=0)
     price_discharge = reader.series("price_discharge_eur_per_mwh", default=0.0, minimum=0)
-    self_discharge = reader.number("self_discharge_per_day", default=0.0, minimum=0, maximum=1)
+    self_discharge = reader.number(
+        "self_discharge_per_day", default=0.0, minimum=0, maximum=SELF_DISCHARGE_MAX
+    )
     availability = reader.series("availability", default=1.0, minimum=0, maximum=1)
     departure = reader.number("energy_mwh_departure_min", minimum=0)
     if (
@@ -187,11 +194,13 @@ def _shift(reader: OrderReader, common: _Common) -> Order | None:
 
 def _bilateral(reader: OrderReader, common: _Common) -> Order | None:
     bus_to = reader.as_bus("bus_to", reader.take("bus_to"))
-    participant_to = reader.text("participant_to")
+    participant_to = reader.name("participant_to")
     p_mw = reader.series("p_mw", minimum=0, required=True)
     price = reader.series("price_eur_per_mwh", minimum=0, required=True)
     if bus_to is None or p_mw is None or price is None:
         return None
+    if len(common["buses"]) > 1:
+        reader.report("comes from several buses", "state one bus; a portfolio is no bilateral")
     if any(bus == bus_to for bus, _ in common["buses"]):
         reader.report(f"bus_to {bus_to} is also the bus it comes from")
     return BilateralOrder(
@@ -207,7 +216,7 @@ def _curtail(reader: OrderReader, common: _Common) -> Order | None:
     longest = reader.count("duration_periods_max", minimum=1)
     cooldown = reader.count("cooldown_periods", default=0)
     activations = reader.count("activations_max", minimum=1)
-    share = reader.number("rebound_share", default=0.0, minimum=0)
+    share = reader.number("rebound_share", default=0.0, minimum=0, maximum=REBOUND_SHARE_MAX)
     rebound = reader.count("rebound_periods", minimum=1)
     if p_mw_max is None or price is None:
         return None
@@ -217,6 +226,14 @@ def _curtail(reader: OrderReader, common: _Common) -> Order | None:
         reader.report("duration_periods_min is above duration_periods_max")
     if share and rebound is None:
         reader.report("rebound_share needs rebound_periods", "state over how many periods")
+    needed = (shortest or 1) + ((rebound or 0) if share else 0)
+    horizon = reader.context.period_count
+    if horizon is not None and needed > horizon:
+        what = "activation and the rebound after it" if share and rebound else "activation"
+        reader.report(
+            f"its shortest {what} takes {needed} periods, the study has {horizon}",
+            "they must end inside the horizon",
+        )
     return CurtailOrder(
         p_mw_max=p_mw_max,
         p_mw_min_on=on,
@@ -284,25 +301,30 @@ def order_from_plain(
     Order or None
         None when a required field is missing or wrong.
     """
-    stated = fields.get("id") if isinstance(fields, dict) else None
-    where = f"order {stated}" if isinstance(stated, str) and stated else f"orders.json [{number}]"
-    reader = OrderReader(where, fields, problems, context)
+    reader = OrderReader(_named(fields, number), fields, problems, context)
     if not isinstance(fields, dict):
         return None
-    order_id = reader.text("id")
+    order_id = reader.name("id")
     stated_kind = reader.take("kind")
     kind = next((known for known in ORDER_KINDS if known == stated_kind), None)
     if kind is None:
-        reader.report(f"kind {stated_kind!r} is unknown", f"one of {', '.join(ORDER_KINDS)}")
+        found = "is missing" if stated_kind is None else f"{repr(stated_kind)[:40]} is unknown"
+        reader.report(f"kind {found}", f"one of {', '.join(ORDER_KINDS)}")
         return None
-    participant = reader.text("participant")
+    participant = reader.name("participant")
     buses = reader.buses()
+    reactive = reader.reactive()
+    if reactive is not None and kind in FIXED_REACTIVE:
+        reader.report(
+            f"states a reactive range, which a {kind} order does not have",
+            "remove q_mvar_min, q_mvar_max and power_factor_min",
+        )
     common = _Common(
         id=order_id,
         participant=participant,
         buses=buses,
         asset=reader.asset(ASSETS[kind], buses),
-        reactive=reader.reactive(),
+        reactive=reactive,
         pay=reader.pay(),
     )
     submitted_at = reader.submitted_at()
@@ -313,11 +335,25 @@ def order_from_plain(
     return dataclasses.replace(order, submitted_at=submitted_at)
 
 
-def check_parents(orders: list[Order], problems: list[Problem]) -> None:
-    """Report parents that are no blocks and circles of parents."""
+def _named(fields: object, number: int) -> str:
+    """Name an order in a message: by its id where that can be shown, else by its place."""
+    stated = fields.get("id") if isinstance(fields, dict) else None
+    shown = isinstance(stated, str) and stated.strip() and stated.isprintable()
+    if not shown or len(str(stated)) > NAME_LENGTH_MAX:
+        return f"{ORDERS_FILE} [{number}]"
+    return f"order {stated}"
+
+
+def check_parents(
+    orders: list[Order], problems: list[Problem], faulty: frozenset[str] = frozenset()
+) -> None:
+    """Report parents that are no blocks and circles of parents.
+
+    A parent among the ``faulty`` block orders is not reported once more.
+    """
     blocks = {order.id: order.parent for order in orders if isinstance(order, BlockOrder)}
     for child, parent in blocks.items():
-        if parent is not None and parent not in blocks:
+        if parent is not None and parent not in blocks and parent not in faulty:
             problems.append(
                 Problem(where=f"order {child}", what=f"its parent {parent!r} is no block order")
             )
@@ -337,26 +373,28 @@ def _named_assets(entries: list[object], problems: list[Problem]) -> frozenset[s
     """
     ids: set[str] = set()
     holder: dict[str, str] = {}
-    for entry in entries:
+    for number, entry in enumerate(entries):
         if not isinstance(entry, dict):
             continue
-        order_id, asset = str(entry.get("id")), entry.get("asset")
-        if order_id in ids:
-            problems.append(
-                Problem(where=f"order {order_id}", what="the id is used twice", remedy="rename one")
-            )
-        ids.add(order_id)
+        order_id, asset = entry.get("id"), entry.get("asset")
+        where = _named(entry, number)
+        if isinstance(order_id, str):
+            if order_id in ids:
+                problems.append(
+                    Problem(where=where, what="the id is used twice", remedy="rename one")
+                )
+            ids.add(order_id)
         if not isinstance(asset, str):
             continue
         if asset in holder:
             problems.append(
                 Problem(
-                    where=f"order {order_id}",
-                    what=f"asset {asset} is already named by order {holder[asset]}",
+                    where=where,
+                    what=f"asset {asset[:40]!r} is already named by {holder[asset]}",
                     remedy="one order per asset",
                 )
             )
-        holder.setdefault(asset, order_id)
+        holder.setdefault(asset, where)
     return frozenset(holder)
 
 
@@ -379,9 +417,23 @@ def read_orders(
     (orders, assets)
         The readable orders sorted by id, and every asset that an entry names.
     """
+
+    def object_of(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        fields = dict(pairs)
+        if len(fields) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            where = _named(fields, 0) if "id" in fields else ORDERS_FILE
+            said = ", ".join(repr(name[:40]) for name in twice)
+            problems.append(
+                Problem(where=where, what=f"states {said} twice", remedy="remove one of them")
+            )
+        return fields
+
     try:
-        entries = json.loads((folder / ORDERS_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        text = (folder / ORDERS_FILE).read_text(encoding="utf-8")
+        entries = json.loads(text, object_pairs_hook=object_of)
+    except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         problems.append(Problem(where=ORDERS_FILE, what=f"cannot be read: {reason}"))
         return (), frozenset()
@@ -392,5 +444,12 @@ def read_orders(
         order_from_plain(entry, number, context, problems) for number, entry in enumerate(entries)
     ]
     orders = [order for order in read if order is not None]
-    check_parents(orders, problems)
+    read_ids = {order.id for order in orders}
+    faulty = frozenset(
+        entry["id"]
+        for entry in entries
+        if isinstance(entry, dict) and entry.get("kind") == "block"
+        and isinstance(entry.get("id"), str) and entry["id"] not in read_ids
+    )  # fmt: skip
+    check_parents(orders, problems, faulty)
     return tuple(sorted(orders, key=lambda order: order.id)), _named_assets(entries, problems)

@@ -22,6 +22,7 @@ from data.units import AWARD_TICK_MW
 
 SETTINGS_FILE: Final = "study.toml"
 SCARCITY_PRICE_EUR_PER_MWH: Final = 4000.0
+COUNT_MAX: Final = 1_000_000
 LIMIT_FIELDS: Final = (
     "vm_pu_min", "vm_pu_max", "line_loading_percent_max", "trafo_loading_percent_max",
 )  # fmt: skip
@@ -61,6 +62,14 @@ class StudySettings:
     scarcity_price_eur_per_mwh: float
     network_changes: tuple[NetworkChange, ...] = ()
     order_rules: OrderRules = NO_RULES
+
+
+def as_float(value: float) -> float:
+    """Return a number as float; infinite where a whole number is too large for one."""
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf") if value > 0 else -float("inf")
 
 
 class FieldReader:
@@ -107,8 +116,9 @@ class FieldReader:
                 self.report(f"{name} is missing", f"state {name}")
             return default
         if isinstance(value, bool) or not isinstance(value, int | float):
-            self.report(f"{name} is {value!r}", f"state {name} as a number")
+            self.report(f"{name} is {repr(value)[:40]}", f"state {name} as a number")
             return default
+        value = as_float(value)
         if not -float("inf") < value < float("inf"):
             self.report(f"{name} is {value}", "state a finite number")
             return default
@@ -121,13 +131,16 @@ class FieldReader:
     def count(
         self, name: str, *, default: int | None = None, minimum: int = 0, required: bool = False
     ) -> int | None:
-        """Take a whole number of at least ``minimum``."""
+        """Take a whole number of at least ``minimum``, below a million."""
         value = self.take(name)
         if value is None and not required:
             return default
         if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-            found = "is missing" if value is None else f"is {value!r}"
+            found = "is missing" if value is None else f"is {repr(value)[:40]}"
             self.report(f"{name} {found}", f"state a whole number of at least {minimum}")
+            return default
+        if value > COUNT_MAX:
+            self.report(f"{name} is {str(value)[:40]}", f"state at most {COUNT_MAX}")
             return default
         return value
 

@@ -300,14 +300,14 @@ def test_the_hash_ignores_the_sequence_of_orders_and_noise_beyond_12_digits(stud
 
 BAD_ORDERS: list[tuple[str, dict[str, object], str]] = [
     ("pv", {"kind": "lottery"}, "order pv: kind 'lottery' is unknown"),
-    ("pv", {"kind": None}, "order pv: kind None is unknown"),
+    ("pv", {"kind": None}, "order pv: kind is missing"),
     ("pv", {"colour": "red"}, "order pv: unknown field 'colour'"),
     ("pv", {"participant": None}, "order pv: participant is missing"),
     ("pv", {"id": "unit"}, "order unit: the id is used twice"),
     ("pv", {"p_mw_max": -1}, "order pv: p_mw_max is -1"),
     ("pv", {"p_mw_max": [1, 2, 3]}, "order pv: p_mw_max has 3 values, the study 4 periods"),
     ("pv", {"p_mw_max": [1, 2, 3, float("nan")]}, "order pv: p_mw_max is nan in period 3"),
-    ("pv", {"p_mw_max": [1, 2, True, 4]}, "order pv: p_mw_max is '[1, 2, True, 4]'"),
+    ("pv", {"p_mw_max": [1, 2, True, 4]}, "order pv: p_mw_max is [1, 2, True, 4]"),
     ("pv", {"p_mw_max": "much"}, "order pv: p_mw_max is"),
     ("pv", {"p_mw_max": None}, "order pv: p_mw_max is missing"),
     ("pv", {"price_eur_per_mwh": float("inf")}, "order pv: price_eur_per_mwh is inf"),
@@ -528,7 +528,7 @@ def test_everything_wrong_at_once_is_one_message(study: Path, edit_order: EditOr
     for expected in (
         "(load 0): p_mw is nan", "load 0 has no row for 1 of 4", "load 0 has a second row",
         "load 5 is not a load", "bus 77 is unknown", "p_mw_max has 2 values", "field 'colour'",
-        "asset sgen:0 is already named by order pv", "does not fit this kind", "kind 'lottery'",
+        "asset 'sgen:0' is already named by order pv", "does not fit this kind", "kind 'lottery'",
         "storage 0 (cell): no order names it", "charge_mw_max is -1", "unknown field 'import_cap'",
         "bus 3 (end): has no vm_pu_max",
     ):  # fmt: skip

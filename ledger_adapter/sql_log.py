@@ -321,7 +321,12 @@ class SqlLog:
             if batch.first != edge.size:
                 found.append(f"batch {batch.seq} starts at {batch.first}, not {edge.size}")
                 return found
-            hashes = [leaf_hash(leaf) for leaf in self._entries(batch.first, batch.size)]
+            if not _is_whole(batch._mapping):  # noqa: SLF001 - SQLAlchemy's public name
+                found.append(f"batch {batch.seq}: a cell is of another type than was written")
+                return found
+            # SQLite keeps whatever type a cell is given; what is no leaf hashes to no leaf.
+            leaves: list[object] = list(self._entries(batch.first, batch.size))
+            hashes = [leaf_hash(leaf) if isinstance(leaf, bytes) else b"" for leaf in leaves]
             for level, seq, value in edge.append(hashes):
                 if nodes.pop((level, seq), None) != value:
                     found.append(f"node {level}/{seq} is not the hash of its children")
@@ -394,6 +399,12 @@ class SqlLog:
         return read
 
 
+def _is_whole(batch: Any) -> bool:  # noqa: ANN401 - the mapping of a row
+    """Tell whether the cells of a batch row are of the types that were written."""
+    kinds = {"first": int, "size": int, "root": bytes, "checkpoint": str}
+    return all(isinstance(batch[name], kind) for name, kind in kinds.items())
+
+
 def _check_durable(connection: Connection) -> None:
     """Refuse SQLite connections that may lose a commit; the pragma holds per connection."""
     if connection.dialect.name != "sqlite":
@@ -404,9 +415,11 @@ def _check_durable(connection: Connection) -> None:
 
 
 def _stored(rows: CursorResult[Any]) -> _Stored | None:
-    row = rows.mappings().first()
+    row: Any = rows.mappings().first()
     if row is None:
         return None
+    if not _is_whole(row):
+        raise LedgerError(f"batch {row['seq']} is damaged: restore a backup")
     receipt = Receipt(
         key=row["key"],
         first=row["first"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -69,12 +70,13 @@ def compare_tables(name: str, recorded: bytes, again: bytes, into: Comparison) -
         return
     if recorded == again:
         return
-    found = 0
+    found, largest = 0, 0.0
     for number, (row, other) in enumerate(zip(first[1:], second[1:], strict=True), start=2):
         for column, cell, computed in zip(header, row, other, strict=False):
             if cell == computed or _near(name, cell, computed, into):
                 continue
             found += 1
+            largest = max(largest, _distance(cell, computed))
             if found == 1:
                 place = ", ".join(f"{key} {value}" for key, value in _keys(header, row))
                 into.differences.append(
@@ -82,7 +84,7 @@ def compare_tables(name: str, recorded: bytes, again: bytes, into: Comparison) -
                     f"computed again {computed or 'empty'}"
                 )
     if found > 1:
-        into.differences.append(f"{name}: {found} cells differ in all")
+        into.differences.append(f"{name}: {found} cells differ in all, numbers by {largest:.3g}")
 
 
 def compare_summaries(recorded: bytes, again: bytes, into: Comparison) -> None:
@@ -132,17 +134,22 @@ def _rows(table: bytes) -> list[list[str]]:
 
 
 def _near(name: str, cell: str, computed: str, into: Comparison) -> bool:
-    if name in EXACT_FILES:
+    difference = _distance(cell, computed)
+    if name in EXACT_FILES or not math.isfinite(difference):
         return False
-    try:
-        first, second = float(cell), float(computed)
-    except ValueError:
-        return False
-    difference = abs(first - second)
-    if not difference <= TOLERANCE * max(1.0, abs(first), abs(second)):
+    if difference > TOLERANCE * max(1.0, abs(float(cell)), abs(float(computed))):
         return False
     into.worst = max(into.worst, difference)
     return True
+
+
+def _distance(cell: str, computed: str) -> float:
+    """Distance of two numbers; infinite if one of the cells is none."""
+    try:
+        difference = abs(float(cell) - float(computed))
+    except ValueError:
+        return math.inf
+    return difference if math.isfinite(difference) else math.inf
 
 
 def _keys(header: Sequence[str], row: Sequence[str]) -> list[tuple[str, str]]:

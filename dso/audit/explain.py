@@ -21,6 +21,8 @@ class Check:
     leaves_open: tuple[str, ...]
 
 
+UNSAID: Final = ("kind", "run")
+"""Run fields that every bundle has alike."""
 CHECKS: Final = (
     Check(
         name="The bundle verifies",
@@ -98,7 +100,7 @@ def contents(bundle: Path) -> list[str]:
     """Return one line per batch of a bundle: what can be checked of it."""
     manifest = parse_manifest((bundle / MANIFEST).read_bytes())
     lines = [
-        f"log {manifest.origin}, run {_run(manifest.run)}",
+        f"log {manifest.origin}, {_run(manifest.run)}",
         f"{len(manifest.files)} files, {len(manifest.batches)} batches",
     ]
     for batch in manifest.batches:
@@ -111,4 +113,4 @@ def contents(bundle: Path) -> list[str]:
 
 
 def _run(run: Mapping[str, str | int]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in sorted(run.items()))
+    return ", ".join(f"{name} {value}" for name, value in sorted(run.items()) if name not in UNSAID)

@@ -25,7 +25,8 @@ p.about { color: #4a5563; margin: 0 0 5mm; }
 table { border-collapse: collapse; width: 100%; font-size: 9.5pt; }
 th, td { text-align: left; padding: 1mm 2mm; border-bottom: 0.3pt solid #c5ccd3;
   vertical-align: top; } td.number, th.number { text-align: right;
-  font-variant-numeric: tabular-nums; } tr { break-inside: avoid; } thead th { color: #4a5563; }
+  font-variant-numeric: tabular-nums; } table.narrow { width: 60%; } tr { break-inside: avoid; }
+thead th { color: #4a5563; }
 code { font: 9pt "Source Code Pro", Consolas, monospace; overflow-wrap: anywhere; }
 ul { margin: 1mm 0 3mm; padding-left: 5mm; } .columns { display: grid;
   grid-template-columns: 1fr 1fr; gap: 6mm; break-inside: avoid; } h3 { font-size: 10.5pt;
@@ -92,7 +93,7 @@ def build_report(
 
 
 def _about(bundle: Path, report: Report) -> str:
-    return "; ".join(contents(bundle)[:2]) if report.holds else f"bundle {bundle.name}"
+    return ", ".join(contents(bundle)[:2]) if report.holds else f"bundle {bundle.name}"
 
 
 def _verdict(report: Report, replay: ReplayReport | None) -> str:
@@ -107,6 +108,8 @@ def _verdict(report: Report, replay: ReplayReport | None) -> str:
     if not replay.holds:
         wrong = [run.name for run in replay.runs if not run.comparison.holds]
         text = f"Signed, but not what the inputs give: {', '.join(wrong)}."
+        if any(run.comparison.notes for run in replay.runs):
+            text += " Versions differ from those of the bundle: repeat with those, then judge."
         return _box("bad", "The bundle holds, its results do not.", text)
     if replay.left_out:
         text = f"Not run again: {', '.join(replay.left_out)}."
@@ -143,7 +146,7 @@ def _verification(report: Report) -> str:
         f"<tr><td>{text}</td><td class='number'>{report.counts[name]:,}</td></tr>"
         for name, text in names.items()
     )
-    return f"<table>{rows}</table>"
+    return f"<table class='narrow'>{rows}</table>"
 
 
 def _replay(replay: ReplayReport | None) -> str:

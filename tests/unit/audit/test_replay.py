@@ -188,6 +188,10 @@ def test_digits_of_another_machine_are_no_difference_and_money_has_none() -> Non
     assert 0 < found.worst < 1e-8
     compare_tables("prices.csv", table, far, found)
     assert not found.holds
+    two = table + b"2,2016-07-25T00:00:00Z,41\n"
+    several = Comparison()
+    compare_tables("prices.csv", two, two.replace(b",4", b",3"), several)
+    assert several.differences[1] == "prices.csv: 2 cells differ in all, numbers by 10"
     for again in (table[:-1] + b"0\n", table + table.split(b"\n")[1] + b"\n", b"bus\n1\n"):
         exact = Comparison()
         compare_tables("trades.csv", table, again, exact)

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,7 +95,8 @@ class EqualOrders:
         for members in self.groups:
             ticks = round(float(x[self.column_of[members[0]]]) * MICRO_PER_UNIT)
             lower, upper = self.offers.lower[members], self.offers.upper[members]
-            own[members] = np.array(share_ticks(ticks, lower, upper)) / MICRO_PER_UNIT
+            shares = share_ticks(ticks, lower.tolist(), upper.tolist())
+            own[members] = np.array(shares, dtype=float) / MICRO_PER_UNIT
         return own
 
 
@@ -266,7 +267,7 @@ def _programme_columns(equal: EqualOrders, head: Ints, merged: int) -> Resources
 
 def _renumber(columns: OrderColumns, column_of: Ints) -> OrderColumns:
     """The columns of one order by their numbers in the programme."""
-    roles = {
+    roles: dict[str, Any] = {
         field.name: column_of[value]
         for field in dataclasses.fields(columns)
         if isinstance(value := getattr(columns, field.name), np.ndarray) and value.dtype == np.int64

@@ -4,8 +4,8 @@ A master programme proposes choices in the order of their cost on linearised phy
 is cleared with AC physics and its integers fixed, priced, and judged at its own prices. What was
 judged is never proposed again. The search ends when no remaining choice can cost less than the
 best one that stands, so up to `EXACT_UP_TO` integer orders its answer is the optimum of the
-definition; above, proposals end at a gap, and an order that loses money at a proposal's prices is
-left out of all that follow.
+definition. Above, proposals come from the relaxation and the search ends at a gap; an order that
+loses money at the prices of a proposal is left out of all that follow.
 
 The master is a lower bound only as far as its tangents are. How much it overstates the cost of a
 choice shows when that choice is cleared, and the search goes on by twice as much.

@@ -10,6 +10,7 @@ an equation at the newest point, or imaginary losses would earn money.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,7 +21,7 @@ from scipy import sparse
 from opf.integer_choice import IntegerChoice
 from opf.integer_programme import IntegerProgramme, build_integer_programme
 from opf.limits import EXPORT_CAP, VOLTAGE_UPPER, limit_values
-from opf.linear_programme import Programme, solve_mixed_integer
+from opf.linear_programme import INTEGRAL, Programme, Relaxation, solve_mixed_integer
 from opf.linearise import Linearisation
 from opf.power_flow import AcState
 from opf.problem import Problem
@@ -219,14 +220,36 @@ class Master:
         )
 
     def propose(self, gap: float, time_limit_s: float) -> MasterAnswer | None:
-        """Find the best choice that is not excluded; None where there is none left."""
-        answer = solve_mixed_integer(self.programme(), gap=gap, time_limit_s=time_limit_s)
+        """Find a good choice that is not excluded, and what none can undercut.
+
+        The linear relaxation gives the bound; integers that are whole in it keep their values, and
+        a small mixed-integer programme decides the others. Only where these values leave no choice
+        the whole programme is solved.
+
+        Returns
+        -------
+        MasterAnswer or None
+            None where no choice is left.
+        """
+        programme = self.programme()
+        relaxation = Relaxation(programme)
+        relaxed = relaxation.solve(np.full(len(relaxation.whole), -1, dtype=np.int8))
+        if relaxed is None:
+            return None
+        at = relaxation.whole
+        whole = at[np.abs(relaxed[1][at] - np.round(relaxed[1][at])) < INTEGRAL]
+        lower, upper = programme.lower.copy(), programme.upper.copy()
+        lower[whole] = upper[whole] = np.round(relaxed[1][whole])
+        narrowed = dataclasses.replace(programme, lower=lower, upper=upper)
+        answer = solve_mixed_integer(narrowed, gap=gap, time_limit_s=time_limit_s)
+        if answer is None:
+            answer = solve_mixed_integer(programme, gap=gap, time_limit_s=time_limit_s)
         if answer is None:
             return None
         return MasterAnswer(
             choice=self.read_choice(answer.x),
             cost_eur=answer.objective + self.fixed_cost_eur,
-            bound_eur=answer.bound + self.fixed_cost_eur,
+            bound_eur=relaxed[0] + self.fixed_cost_eur,
         )
 
     @property

@@ -11,19 +11,16 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from opf.integer_choice import IntegerChoice
 from opf.integer_master import Master
-from opf.linear_programme import Relaxation
+from opf.linear_programme import INTEGRAL, Relaxation
 
 Floats = NDArray[np.float64]
 Fixed = NDArray[np.int8]
-
-INTEGRAL: Final = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

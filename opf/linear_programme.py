@@ -14,6 +14,8 @@ Floats = NDArray[np.float64]
 TIME_LIMIT_S: Final = 300.0
 # Feasibility tolerance where solutions are compared with one another.
 TIGHT: Final = 1e-9
+# Distance from a whole number within which a binary column counts as whole.
+INTEGRAL: Final = 1e-6
 
 
 class SolverStopped(Exception):

@@ -19,7 +19,7 @@ OUT ?= out/day
 WORKERS := -n auto --dist loadfile --no-loadscope-reorder
 PYTEST_ARGS ?=
 
-.PHONY: help setup day test test-quick bench-clearing bench-simbench bench-orders bench-ledger bench-tamper check format coverage lock clean
+.PHONY: help setup day test test-quick bench-clearing bench-simbench bench-orders bench-ledger bench-tamper bench-sweep check format coverage lock clean
 
 help: ## list the targets
 	@echo "Gridclear: the targets of this Makefile"
@@ -65,6 +65,9 @@ bench-ledger: setup ## ledger: durable appends against plain inserts, proofs at 
 
 bench-tamper: setup ## tamper with a bundle 100,000 times, fuzz the parsers for ten minutes
 	@$(BIN)/python -m benchmarks.tamper
+
+bench-sweep: setup ## clear 24 variants of two studies in one and two processes: variants per minute
+	@$(BIN)/python -m benchmarks.sweep
 
 check: setup ## format, lint, types, import directions, nothing private committed
 	$(BIN)/ruff format --check .

@@ -11,7 +11,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from data.errors import InputError, Problem
-from ledger_adapter.keys import PRIVATE_FILE, OperatorKeys, load_or_create_keys
+from ledger_adapter.keys import PRIVATE_FILE, OperatorKeys, SubjectErased, load_or_create_keys
 from ledger_adapter.ports import LedgerError
 from ledger_adapter.sql_log import SqlLog
 from ledger_adapter.sql_schema import ACTION_TABLES, configure_sqlite
@@ -61,7 +61,7 @@ def open_logs(store: str, keys: Path) -> Iterator[OpenLogs]:
             records=SqlLog(engine, operator.signer),
             actions=SqlLog(engine, operator.actions, ACTION_TABLES),
         )
-    except (LedgerError, SQLAlchemyError) as error:
+    except (LedgerError, SubjectErased, SQLAlchemyError) as error:
         raise InputError([Problem(where=f"store {store}", what=str(error))]) from error
     finally:
         engine.dispose()

@@ -25,6 +25,7 @@ examples:
   dso ledger rotate out/day/store.sqlite --out rotation.tlog-proof
   dso ledger act out/day/store.sqlite --actor "A. Lovelace" --role operator --verb approve \\
       --object "day-ahead 2016-07-25" --reason "checked"
+  dso ledger erase out/day/store.sqlite --subject NAME
   dso ledger witness --folder witness --log operator.vkey
 
 exit codes:
@@ -74,6 +75,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     act = add("act", "write down what a person did, in the action log")
     for name in ("actor", "role", "verb", "object", "reason"):
         act.add_argument(f"--{name}", required=True, metavar="TEXT")
+    erase = add("erase", "forget a subject for good: its key and its payloads; proofs stay valid")
+    erase.add_argument("--subject", required=True, metavar="NAME", help="participant or actor")
     witness = actions.add_parser("witness", help="run a witness of other logs")
     command.add_arguments(witness)
 
@@ -90,6 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
     actions = {
         "fsck": _fsck, "tiles": _tiles, "publish": _publish, "receipt": _receipt,
         "disclose": _disclose, "rotate": _rotate, "act": _act,
+        "erase": _erase,
     }  # fmt: skip
     with open_logs(arguments.store, arguments.keys or default_keys()) as logs:
         return actions[arguments.action](arguments, logs)
@@ -175,6 +179,16 @@ def _rotate(arguments: argparse.Namespace, logs: OpenLogs) -> int:
     write_atomically(arguments.out, proof)
     print(f"New key: {new.text}")
     print(f"Give auditors this proof of the hand-over: {arguments.out}")
+    return 0
+
+
+def _erase(arguments: argparse.Namespace, logs: OpenLogs) -> int:
+    from ledger_adapter.payloads import PayloadStore
+
+    store = PayloadStore(logs.records.engine, logs.keys.subjects)
+    count = store.erase(arguments.subject)
+    print(f"{arguments.subject}: key erased, {count} payloads deleted; every proof stays valid")
+    print("Copies of the key folder in backups still open its records: erase it there, too.")
     return 0
 
 

@@ -151,3 +151,22 @@ def test_an_action_is_written_down(place: Path, capsys: pytest.CaptureFixture[st
     assert "stands at leaf 1 of the action log" in capsys.readouterr().out
     assert ledger(place, "fsck") == 0
     assert "action log: 2 leaves" in capsys.readouterr().out
+
+
+def test_an_erased_subject_cannot_be_disclosed_any_more(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--bundle", str(place / "bundle"), "--batch", "day-ahead", "--record", "t1"]
+    words += ["--field", "bus", "--out", str(place / "shown.json")]
+    assert ledger(place, "disclose", *words) == 0
+    for _ in range(2):
+        assert ledger(place, "erase", "--subject", "sun") == 0
+    assert "every proof stays valid" in capsys.readouterr().out
+    (place / "shown.json").unlink()
+    assert ledger(place, "disclose", *words) == 2
+    assert "erased" in capsys.readouterr().err
+    assert not (place / "shown.json").exists()
+    # What was disclosed or published before stays checkable; the log is what it was.
+    assert ledger(place, "fsck") == 0
+    bundle, key = str(place / "bundle"), str(place / "keys/operator.vkey")
+    assert main(["audit", "verify", bundle, "--key", key]) == 0

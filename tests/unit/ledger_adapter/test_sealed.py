@@ -6,6 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from data.errors import InputError
+from ledger_adapter.sealed_bids import batch_for_sealed_bids, open_posted_bids
+from ledger_adapter.sql_log import SqlLog
 from ledger_adapter.verify.canonical import Malformed
 from ledger_adapter.verify.sealed import Bid, Opened, Reveal, open_bids, sealed_leaf
 
@@ -53,3 +56,19 @@ def test_the_commitment_says_nothing_without_the_salt() -> None:
         with pytest.raises(Malformed):
             sealed_leaf(reveal("a", 10, salt))
     assert open_bids([leaf], [reveal("a", 10, "zz")]).refused == (0,)
+
+
+def test_bids_are_posted_sealed_and_opened_from_the_log(log: SqlLog) -> None:
+    bids = [reveal("a", 10), reveal("b", 20, "cd")]
+    gate = {"market": "village", "interval": "2016-07-25T10", "run": "gate", "revision": 0}
+    posted = batch_for_sealed_bids(gate, [sealed_leaf(bid) for bid in bids])
+    receipt = log.post(posted)
+    late = reveal("c", 5, "ef")
+    log.post(replace(posted, key=bytes(32), leaves=(sealed_leaf(late),)))
+    opened = open_posted_bids(log, receipt, [late, bids[1]])
+    assert opened == Opened(bids=(bids[1].bid,), unrevealed=(0,), refused=(0,))
+    with pytest.raises(InputError) as refusal:
+        batch_for_sealed_bids(gate, [posted.leaves[1], b"price 10", posted.leaves[1], b"{}"])
+    assert len(refusal.value.problems) == 3
+    with pytest.raises(InputError, match="there are none"):
+        batch_for_sealed_bids(gate, [])

@@ -131,8 +131,8 @@ def change_study(
             number=number,
             when=format_utc(clock.now()),
             what=tuple(
-                (setting.key, present(before, setting), shown.value)
-                for setting, shown in zip(plain, settings, strict=True)
+                (asked.key, present(before, setting), asked.value)
+                for setting, asked in zip(plain, settings, strict=True)
             ),
             who=who,
             sha256=_read_back(Path(staging), after),

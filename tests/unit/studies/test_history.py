@@ -18,6 +18,7 @@ from dso.studies.history import (
     read_history,
     undo_change,
 )
+from dso.studies.sweep_spec import read_sweep
 from tests.support.small_study import CLOCK, small_folder
 
 CHANGES = (
@@ -153,3 +154,44 @@ def test_a_new_study_does_not_touch_what_is_there(folder: Path, tmp_path: Path) 
     assert main(["study", "new", str(tmp_path / "new"), "--template", "case33bw-pv",
                  "--import-price", "3"]) == 2  # fmt: skip
     assert not (tmp_path / "new").exists()
+
+
+def test_prices_come_from_a_file(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts = read_study(folder).periods.labels()
+    rows = "".join(f"{start},{price}\n" for start, price in zip(starts, (9, 8, -7, 6), strict=True))
+    (tmp_path / "dear.csv").write_text("period_start,eur_per_mwh\n" + rows)
+    (tmp_path / "short.csv").write_text("period_start,eur_per_mwh\n" + rows[:30])
+    monkeypatch.chdir(tmp_path)
+    assert main(["study", "set", str(folder), "import_price.file=dear.csv"]) == 0
+    assert read_study(folder).import_price_eur_per_mwh.tolist() == [9.0, 8.0, -7.0, 6.0]
+    assert read_history(folder)[-1].what == (("import_price.file", 40.0, "dear.csv"),)
+    assert main(["study", "set", str(folder), "import_price.file=short.csv"]) == 2
+    (tmp_path / "sweep.toml").write_text(
+        f'base = "{folder}"\n[grid]\n"import_price.file" = ["dear.csv"]\n'
+        '"load.scale" = [0.9, 1.0]\n'
+    )
+    monkeypatch.chdir("/")
+    variants = read_sweep(tmp_path / "sweep.toml").variants
+    assert [setting.key for setting in variants[0].settings] == [
+        "import_price.eur_per_mwh", "load.scale",
+    ]  # fmt: skip
+    assert variants[0].settings[0].value == [9.0, 8.0, -7.0, 6.0]
+
+
+def test_show_prints_study_and_history(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    change_study(folder, parse_settings(CHANGES[0]), clock=CLOCK, who="anna")
+    capsys.readouterr()
+    assert main(["study", "show", str(folder)]) == 0
+    said = capsys.readouterr().out
+    for words in (
+        "pandapower:case33bw: 33 buses, 37 lines, 0 transformers",
+        "line:3 max_i_ka = 0.15",
+        "40 to 40 EUR/MWh",
+        "1 generation, 1 storage",
+        "0  2026-06-01T09:30:00Z  new a test",
+        "1  2026-06-01T09:30:00Z anna  line.3.max_i_ka: 99999.0 -> 0.15",
+        read_history(folder)[-1].sha256,
+    ):
+        assert words in said

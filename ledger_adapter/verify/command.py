@@ -139,7 +139,7 @@ def read_policy(
             for path in witnesses
             for cosigner in parse_verifier_keys(path.read_text(encoding="utf-8"))
         ]
-    except Malformed as error:
+    except (Malformed, UnicodeDecodeError) as error:
         raise Unreadable(f"key: {error}") from error
     for path in rotations:
         trusted = follow_rotation(path.read_bytes(), trusted)

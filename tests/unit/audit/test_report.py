@@ -100,6 +100,11 @@ def test_what_cannot_be_read_is_said(
     ):
         assert main(["audit", *words]) == 2
         assert "UNREADABLE" in capsys.readouterr().err
+    (tmp_path / "binary.vkey").write_bytes(b"\xff\xfe")
+    words = ["replay", str(bundle), "--key", str(tmp_path / "binary.vkey")]
+    for action in (words, ["verify", *words[1:]], ["report", *words[1:], "--out", out]):
+        assert main(["audit", *action]) == 2
+        assert "UNREADABLE" in capsys.readouterr().err
     assert not (tmp_path / "page.html").exists()
     (bundle / "manifest.json").write_text("{}")
     assert main(["audit", "explain", str(bundle)]) == 2

@@ -59,6 +59,10 @@ def _round_storage(order: StorageOrder, columns: OrderColumns, x: Floats, mtu_h:
         floor[last] = max(floor[last], order.energy_mwh_departure_min)
     most = np.floor(np.round(order.charge_mw_max * order.availability * MICRO_PER_UNIT, 3))
     most_out = np.floor(np.round(order.discharge_mw_max * order.availability * MICRO_PER_UNIT, 3))
+    for t in range(size - 1, 0, -1):
+        # what a full charge cannot bring back later must be there before
+        reach = floor[t] - gain * most[t] / MICRO_PER_UNIT
+        floor[t - 1] = max(floor[t - 1], reach / keep)
     energy = order.energy_mwh_start
     for t in range(size):
         kept = keep * energy
@@ -118,7 +122,11 @@ def quantise(case: ClearingCase, resources: Resources, x: Floats) -> Floats:
             _round_shift(order, columns, resources, x)
         elif isinstance(order, BlockOrder):
             assert columns.power is not None
-            x[columns.power] = np.round(x[columns.power] * MICRO_PER_UNIT) / MICRO_PER_UNIT + 0.0
+            assert columns.ratio is not None
+            ticks = np.round(x[columns.power] * MICRO_PER_UNIT)
+            x[columns.power] = ticks / MICRO_PER_UNIT + 0.0
+            if np.array_equal(ticks, np.round(order.profile_mw * MICRO_PER_UNIT)):
+                x[columns.ratio] = 1.0
         else:
             for block in (columns.steps, columns.power):
                 if block is not None:

@@ -28,7 +28,7 @@ from opf.integer_search import search_choices
 from opf.kkt import price_scale
 from opf.linear_programme import SolverStopped
 from opf.linearise import choose_limits, linearise
-from opf.one_direction import optimise_one_way
+from opf.one_direction import everything, optimise_one_way
 from opf.paradox import paradoxically_accepted, prices_by_bus
 from opf.power_flow import PowerFlowDiverged
 from opf.prices import price_buses
@@ -85,6 +85,10 @@ def _clear_choice(
     """Clear with fixed integers, put on ticks, price, and judge the accepted integer orders."""
     fixed = with_choice(problem, choice)
     fixed, solution = optimise_one_way(fixed, begin, progress, out_of_time)
+    if not solution.converged and not (out_of_time is not None and out_of_time()):
+        other, again = optimise_one_way(fixed, everything(fixed), progress, out_of_time)
+        if again.converged:
+            fixed, solution = other, again
     settled = settle_on_ticks(fixed, solution)
     case, h = problem.case, problem.case.periods.mtu_h
     prices = price_buses(fixed, settled.linearisation, settled.multipliers.limit).prices
@@ -130,6 +134,7 @@ class _Judge:
     out_of_time: Callable[[], bool] | None
     cleared: int = 1
     overstated: float = 0.0
+    unsettled: int = 0
 
     def judge(self, choice: IntegerChoice, cost_in_master: float) -> Cleared | None:
         """Clear a choice; None where the grid or the orders leave no schedule for it."""
@@ -140,7 +145,9 @@ class _Judge:
             return None
         _add_tangents(self.master, found)
         self.overstated = max(self.overstated, cost_in_master - found.total_eur)
-        if not found.losing:
+        if not found.solution.converged:
+            self.unsettled += 1
+        elif not found.losing:
             self.best = min(self.best, found, key=lambda one: one.total_eur)
         return found
 
@@ -195,6 +202,8 @@ def choose_integers(
         bound, proven = search(judge)
     except SolverStopped as error:
         bound, proven, stopped = -np.inf, False, f"the choice of integers stopped: {error}"
+    if judge.unsettled:
+        proven, stopped = False, f"{judge.unsettled} choices of integers could not be cleared"
     if not proven and not stopped:
         stopped = f"integers chosen from {judge.cleared} choices, not proven to be the best"
     best = judge.best

@@ -67,7 +67,7 @@ def optimise_one_way(
         solution = optimise(problem, begin, progress, out_of_time)
     except PowerFlowDiverged:
         # without any award the grid may collapse where generation on site would have held it
-        solution = optimise(problem, _everything(problem), progress, out_of_time)
+        solution = optimise(problem, everything(problem), progress, out_of_time)
     for _ in range(ROUNDS_MAX):
         narrowed = close_wrong_directions(problem, solution.x)
         if narrowed is None:
@@ -78,7 +78,7 @@ def optimise_one_way(
     return problem, solution
 
 
-def _everything(problem: Problem) -> Floats:
+def everything(problem: Problem) -> Floats:
     """Every bounded injection fully accepted, every withdrawal at its least."""
     res = problem.resources
     x = np.where(np.isfinite(res.lower), res.lower, 0.0)

@@ -26,6 +26,18 @@ def pytest_xdist_auto_num_workers() -> int:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put whole delivery days first: they run in processes of their own while others go on."""
+    astray = {
+        item.path.name
+        for item in items
+        if item.nodeid.startswith("tests/scenarios/")
+        and "days" in getattr(item, "fixturenames", ())
+        and not item.nodeid.startswith(DAY_TESTS)
+    }
+    if astray:
+        raise pytest.UsageError(
+            f"{', '.join(sorted(astray))}: tests of delivery days stand in files test_day_*.py, "
+            "or the days would be run once more on another worker"
+        )
     items.sort(key=lambda item: not item.nodeid.startswith(DAY_TESTS))
 
 

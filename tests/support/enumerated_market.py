@@ -57,27 +57,32 @@ class Market(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """Surplus of every accepted order at a choice's own prices [EUR]; admissible without losses."""
+    """What every accepted order gets at a choice's own prices [EUR]; admissible without losses.
+
+    ``surplus`` is what is paid, for active energy; ``worth`` adds what the reactive power that
+    follows a curtail order's load is worth at its DLMP, and decides whether the order loses.
+    """
 
     clearing: FixedClearing
     surplus: dict[str, float]
+    worth: dict[str, float]
     moved_mwh: dict[str, float]
+
+    def loss_eur(self, name: str) -> float:
+        """Surplus below minus this is a loss; the energy moved sets the scale."""
+        return LOSS_EUR_PER_MWH * self.moved_mwh[name]
 
     @property
     def losers(self) -> list[str]:
-        return [
-            name
-            for name, value in self.surplus.items()
-            if value < -LOSS_EUR_PER_MWH * self.moved_mwh[name]
-        ]
+        return [name for name, value in self.worth.items() if value < -self.loss_eur(name)]
 
     @property
     def unclear(self) -> list[str]:
-        """Orders so near to zero surplus that rounding could decide; exact zeros are none."""
+        """Orders so near to a loss that rounding could decide; exact zeros are none."""
         return [
             name
-            for name, value in self.surplus.items()
-            if 0.3 < abs(value) / (LOSS_EUR_PER_MWH * self.moved_mwh[name]) < 3.0
+            for name, value in self.worth.items()
+            if 0.3 < abs(value) / self.loss_eur(name) < 3.0
         ]
 
 
@@ -97,20 +102,24 @@ class Enumeration:
         return any(verdict.unclear for verdict in rivals)
 
 
-def surplus_eur(case: ClearingCase, clearing: FixedClearing) -> Verdict:
-    """Judge a clearing: active energy at the DLMP less what the order asks for it."""
+def judge(case: ClearingCase, clearing: FixedClearing) -> Verdict:
+    """Surplus of accepted orders: energy at the DLMP less what the order asks for it."""
     h = case.periods.mtu_h
-    surplus, moved = {}, {}
+    surplus, worth, moved = {}, {}, {}
     for order in case.orders:
         if order.id not in clearing.injection_mw:
             continue
         injection = clearing.injection_mw[order.id]
         assert isinstance(order, BlockOrder | CurtailOrder)
         asked = injection if isinstance(order, BlockOrder) else clearing.reduction_mw[order.id]
-        revenue = sum(share * clearing.price[bus] @ injection for bus, share in order.buses)
+        revenue = _price_at(order, clearing.price) @ injection
         surplus[order.id] = h * float(revenue - order.price_eur_per_mwh @ asked)
+        worth[order.id] = surplus[order.id]
+        if isinstance(order, CurtailOrder):
+            reactive = tan_phi(case, order) * injection
+            worth[order.id] += h * float(_price_at(order, clearing.price_q) @ reactive)
         moved[order.id] = h * float(np.abs(asked).sum())
-    return Verdict(clearing=clearing, surplus=surplus, moved_mwh=moved)
+    return Verdict(clearing=clearing, surplus=surplus, worth=worth, moved_mwh=moved)
 
 
 def _price_at(order: Order, price: dict[int, Floats]) -> Floats:
@@ -172,7 +181,7 @@ class ChoiceTable:
                               bounds.items()))  # fmt: skip
         total = np.array(of_set, dtype=float)
         for order, patterns in zip(curtails_of(case.orders), self.patterns, strict=True):
-            answers = answer_by_pattern(case, order, patterns, clearing.price, clearing.price_q)
+            answers = answer_by_pattern(case, order, patterns, clearing)
             total = total[..., None] + answers
         return total.reshape(-1)
 
@@ -181,14 +190,12 @@ def answer_by_pattern(
     case: ClearingCase,
     order: CurtailOrder,
     patterns: list[Pattern],
-    price: dict[int, Floats],
-    price_q: dict[int, Floats] | None,
+    clearing: FixedClearing,
 ) -> Floats:
     """Largest surplus of a curtail order in each of its patterns at given prices [EUR]."""
     h = case.periods.mtu_h
-    worth = _price_at(order, price)
-    if price_q is not None:
-        worth = worth + tan_phi(case, order) * _price_at(order, price_q)
+    reactive = tan_phi(case, order) * _price_at(order, clearing.price_q)
+    worth = _price_at(order, clearing.price) + reactive
     most = reducible_mw(case, order)
     answers = []
     for pattern in patterns:
@@ -206,7 +213,7 @@ def answer_by_pattern(
 def exhaust_market(market: Market) -> Enumeration:
     """Clear every choice."""
     table = ChoiceTable.of(market.case)
-    verdicts = [surplus_eur(market.case, market.clear(choice)) for choice in table]
+    verdicts = [judge(market.case, market.clear(choice)) for choice in table]
     return _answer(verdicts, len(table))
 
 
@@ -216,26 +223,22 @@ def enumerate_market(market: Market) -> Enumeration:
     bound = np.full(len(table), -np.inf)
     best, verdicts, number = np.inf, [], 0
     while True:
-        verdict = surplus_eur(market.case, market.clear(table.at(number)))
+        verdict = judge(market.case, market.clear(table.at(number)))
         verdicts.append(verdict)
         total = verdict.clearing.total_eur
         if not verdict.losers:
             best = min(best, total)
-        bound = np.maximum(bound, _bound_by(table, market.case, verdict, number))
+        bound = np.maximum(bound, _bound_by(table, verdict))
         bound[number] = np.inf
         number = int(np.argmin(bound))
         if bound[number] > best:
             return _answer(verdicts, len(table))
 
 
-def _bound_by(table: ChoiceTable, case: ClearingCase, verdict: Verdict, number: int) -> Floats:
+def _bound_by(table: ChoiceTable, verdict: Verdict) -> Floats:
     """Lagrange's bound on the cost of every choice, from the prices of one, less the margin."""
     clearing = verdict.clearing
-    got = sum(verdict.surplus.values())
-    for order in curtails_of(case.orders):
-        if order.id in clearing.injection_mw:
-            reactive = tan_phi(case, order) * clearing.injection_mw[order.id]
-            got += case.periods.mtu_h * float(_price_at(order, clearing.price_q) @ reactive)
+    got = sum(verdict.worth.values())
     change = got - table.best_answers(clearing)
     share, least = MARGIN
     return np.asarray(clearing.total_eur + change - share * np.abs(change) - least)
@@ -259,7 +262,7 @@ def paradoxically_rejected(case: ClearingCase, verdict: Verdict) -> dict[str, fl
             continue
         if isinstance(order, CurtailOrder):
             patterns = legal_patterns(order, reducible_mw(case, order))
-            gain = float(answer_by_pattern(case, order, patterns, clearing.price, None).max())
+            gain = float(answer_by_pattern(case, order, patterns, clearing).max())
             scale = h * float(order.p_mw_max.sum())
         elif isinstance(order, BlockOrder):
             if not _has_room(case, order, clearing.ratio):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from opf.loss_curvature import build_flow_tree
 from opf.one_direction import close_wrong_directions
 from opf.power_flow import solve_state
 from opf.prices import price_buses
-from opf.problem import Problem, cost_eur, prepare_problem
+from opf.problem import Problem, Tolerances, cost_eur, prepare_problem
 from opf.quadratic import StepProgramme
 from opf.successive import optimise
 from tests.support.integer_choices import (
@@ -36,6 +37,8 @@ from tests.support.integer_choices import (
 
 Floats = NDArray[np.float64]
 Entry = tuple[int, float]
+# At the engine's own tolerances a cap may give way by 1e-6 MW and the cost of a choice by 1e-3 EUR.
+SHARP: Final = Tolerances(kkt=2e-8, voltage_pu=1e-8, loading_share=1e-7, cap_mw=1e-7)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +105,7 @@ class FixedChoiceMarket:
         whole = (BlockOrder, CurtailOrder)
         rest = tuple(order for order in case.orders if not isinstance(order, whole))
         assert case.position_mw is None
-        self.problem = prepare_problem(dataclasses.replace(case, orders=rest))
+        self.problem = prepare_problem(dataclasses.replace(case, orders=rest), SHARP)
         grid = self.problem.grid
         self.node_of_bus = dict(
             zip(case.network.buses.index.tolist(), grid.bus_node.tolist(), strict=True)

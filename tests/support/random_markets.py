@@ -13,8 +13,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from data.readers.pandapower_net import network_from_pandapower
 from data.records.clearing import ClearingCase
+from data.records.network import Buses, Elements, Lines, Network, Shunts, Storages, Trafos
 from data.records.order import (
     BlockOrder,
     CurtailOrder,
@@ -42,7 +42,7 @@ class _Draft:
 
     rng: Random
     kind: str
-    net: Any
+    network: Network
     periods: int
     mtu_minutes: int
     price: Floats
@@ -74,33 +74,82 @@ def kind_of_market(seed: int, *, lossless: bool = False) -> str:
 
 
 def _draw_grid(rng: Random, kind: str, *, lossless: bool) -> _Draft:
-    import pandapower as pp
-
+    """A tree of lines with a load at every bus but the substation."""
     buses = int(rng.integers(2, 5))
-    net = pp.create_empty_network(sn_mva=1.0)
-    for _ in range(buses):
-        pp.create_bus(net, vn_kv=VN_KV)
-    pp.create_ext_grid(net, 0, vm_pu=1.0)
     load_mw = np.round(rng.uniform(0.6, 2.0, buses - 1), 3)
+    parents = [
+        0 if bus == 1 else int(rng.integers(max(0, bus - 2), bus)) for bus in range(1, buses)
+    ]
+    length_km = rng.uniform(1.0, 5.0, buses - 1)
+    r_per_km, x_per_km = rng.uniform(0.15, 0.4, buses - 1), rng.uniform(0.08, 0.35, buses - 1)
+    tan_phi = np.where(rng.random(buses - 1) < 0.5, 0.0, rng.uniform(0.1, 0.4, buses - 1))
+    if lossless:
+        r_per_km = x_per_km = np.full(buses - 1, LOSSLESS_OHM_PER_KM)
+        tan_phi = np.zeros(buses - 1)
+    network = tree_network(
+        parents, length_km=length_km, r_ohm_per_km=r_per_km, x_ohm_per_km=x_per_km,
+        c_nf_per_km=0.0 if lossless else 10.0, load_mw=load_mw, load_mvar=tan_phi * load_mw,
+    )  # fmt: skip
     resistance = np.zeros(buses)
-    for bus in range(1, buses):
-        parent = 0 if bus == 1 else int(rng.integers(max(0, bus - 2), bus))
-        length = float(rng.uniform(1.0, 5.0))
-        r_per_km, x_per_km = float(rng.uniform(0.15, 0.4)), float(rng.uniform(0.08, 0.35))
-        if lossless:
-            r_per_km = x_per_km = LOSSLESS_OHM_PER_KM
-        pp.create_line_from_parameters(
-            net, parent, bus, length_km=length, r_ohm_per_km=r_per_km, x_ohm_per_km=x_per_km,
-            c_nf_per_km=0.0 if lossless else 10.0, max_i_ka=1.0,
-        )  # fmt: skip
-        resistance[bus] = resistance[parent] + length * r_per_km
-        tan_phi = 0.0 if lossless or rng.random() < 0.5 else float(rng.uniform(0.1, 0.4))
-        pp.create_load(net, bus, p_mw=load_mw[bus - 1], q_mvar=tan_phi * load_mw[bus - 1])
+    for bus, parent in enumerate(parents, start=1):
+        resistance[bus] = resistance[parent] + length_km[bus - 1] * r_per_km[bus - 1]
     periods = int(rng.integers(2, 7))
     return _Draft(
-        rng=rng, kind=kind, net=net, periods=periods, mtu_minutes=int(rng.choice([15, 60])),
-        price=np.round(rng.uniform(25.0, 85.0, periods), 2), load_mw=load_mw,
-        resistance_ohm=float(resistance[-1]),
+        rng=rng, kind=kind, network=network, periods=periods,
+        mtu_minutes=int(rng.choice([15, 60])), price=np.round(rng.uniform(25.0, 85.0, periods), 2),
+        load_mw=load_mw, resistance_ohm=float(resistance[-1]),
+    )  # fmt: skip
+
+
+def tree_network(
+    parents: list[int],
+    *,
+    length_km: Floats,
+    r_ohm_per_km: Floats,
+    x_ohm_per_km: Floats,
+    c_nf_per_km: float,
+    load_mw: Floats,
+    load_mvar: Floats,
+) -> Network:
+    """Bus 0 is the substation at 1 pu; line k-1 leads from ``parents[k-1]`` to bus k."""
+    count, lines = len(parents) + 1, len(parents)
+    at_bus, at_line = np.arange(count), np.arange(lines)
+    nothing, true = np.full(count, np.nan), np.ones(lines, dtype=bool)
+
+    def elements(size: int, bus: Any, p_mw: Any, q_mvar: Any) -> Elements:
+        return Elements(
+            index=np.arange(size), name=("",) * size, bus=np.asarray(bus, dtype=np.int64),
+            p_mw=np.asarray(p_mw, dtype=float), q_mvar=np.asarray(q_mvar, dtype=float),
+            sn_mva=np.full(size, np.nan), scaling=np.ones(size),
+            in_service=np.ones(size, dtype=bool), technology=("",) * size, profile=("",) * size,
+        )  # fmt: skip
+
+    empty: dict[str, Any] = {}
+    for table in (Trafos, Storages, Shunts):
+        values: dict[str, Any] = {}
+        for each in dataclasses.fields(table):
+            kind = {"Ints": np.int64, "Bools": np.bool_}.get(str(each.type), np.float64)
+            values[each.name] = () if "tuple" in str(each.type) else np.zeros(0, dtype=kind)
+        empty[table.__name__.lower()] = table(**values)
+    return Network(
+        name="tree", frequency_hz=50.0, slack_bus=0, slack_vm_pu=1.0, slack_va_degree=0.0,
+        buses=Buses(
+            index=at_bus, name=("",) * count, vn_kv=np.full(count, VN_KV), vm_pu_min=nothing,
+            vm_pu_max=nothing, in_service=np.ones(count, dtype=bool), longitude=nothing,
+            latitude=nothing,
+        ),
+        lines=Lines(
+            index=at_line, name=("",) * lines, from_bus=np.array(parents, dtype=np.int64),
+            to_bus=at_line + 1, length_km=length_km, r_ohm_per_km=r_ohm_per_km,
+            x_ohm_per_km=x_ohm_per_km, c_nf_per_km=np.full(lines, c_nf_per_km),
+            g_us_per_km=np.zeros(lines), max_i_ka=np.ones(lines), derating=np.ones(lines),
+            parallel=np.ones(lines, dtype=np.int64), loading_percent_max=np.full(lines, np.nan),
+            in_service=true, closed_from=true, closed_to=true,
+        ),
+        loads=elements(lines, at_line + 1, load_mw, load_mvar),
+        sgens=elements(0, [], [], []),
+        bus_links=np.zeros((0, 2), dtype=np.int64),
+        **empty,
     )  # fmt: skip
 
 
@@ -171,10 +220,6 @@ def _curtail(draft: _Draft, name: str, bus: int) -> CurtailOrder:
     at_load = rng.random() < 0.67
     p_mw = round(float(draft.load_mw[bus - 1] * rng.uniform(0.3, 1.1)), 3)
     least = float(rng.choice([0.3, 0.6, 1.0]))
-    if at_load and draft.net.load.q_mvar.iloc[bus - 1] > 0:
-        # where reactive power follows, a reduction that sets the price would earn a little less
-        # than nothing for its active energy alone, and rounding would decide about it
-        p_mw, least = round(min(p_mw, 0.7 * draft.load_mw[bus - 1]), 3), 1.0
     shortest = int(rng.integers(1, min(3, size) + 1)) if size > 2 else 1
     longest = None if rng.random() < 0.4 else shortest + int(rng.integers(0, 3))
     share = 0.0 if rng.random() < 0.35 else round(float(rng.uniform(0.2, 1.0)), 2)
@@ -223,7 +268,7 @@ def _limits(draft: _Draft) -> dict[str, Any]:
     if draft.kind == "line":
         far_mw = float(draft.load_mw[-1])
         rated_mw = np.sqrt(3.0) * VN_KV * 1.0
-        rating = np.full(len(draft.net.line), 1e6)
+        rating = np.full(len(draft.network.lines.index), 1e6)
         rating[-1] = round(100.0 * far_mw * float(rng.uniform(0.45, 0.9)) / rated_mw, 4)
         return {"line_loading_percent_max": rating}
     if draft.kind == "export":
@@ -236,7 +281,7 @@ def _limits(draft: _Draft) -> dict[str, Any]:
 
 def _case(draft: _Draft, name: str, load_scale: Floats, limits: dict[str, Any]) -> ClearingCase:
     return make_case(
-        network_from_pandapower(draft.net, name), draft.orders, price=draft.price,
+        dataclasses.replace(draft.network, name=name), draft.orders, price=draft.price,
         periods=draft.periods, mtu_minutes=draft.mtu_minutes, load_scale=load_scale, **limits,
     )  # fmt: skip
 

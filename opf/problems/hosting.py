@@ -153,6 +153,11 @@ def hosting_capacities(
     tuple of HostingCapacity
         In the order of ``buses``. Where a limit is exceeded already, the capacity is 0 and
         ``reached`` names that limit.
+
+    Raises
+    ------
+    InputError
+        An addition that runs too little for any limit to bound it.
     """
     grid = build_grid(case.network)
     trials = _Trials(

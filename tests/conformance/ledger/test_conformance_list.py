@@ -15,6 +15,7 @@ from sqlalchemy import create_engine
 
 from data.errors import InputError
 from data.records.posting import Batch, Finality, Receipt
+from ledger_adapter import check_adapter
 from ledger_adapter.adapters import find_adapter
 from ledger_adapter.conformance import CHECKS, Bench, NotConforming, OpenLedger, make_batch
 from ledger_adapter.keys import load_or_create_keys, prepare_next_key
@@ -112,6 +113,25 @@ def test_the_file_ledger_is_short_and_found_by_name(third_party: OpenLedger) -> 
     assert find_adapter("sql").__name__ == "open_sql_ledger"  # type: ignore[attr-defined]
     with pytest.raises(InputError, match=r"offered by 0 packages -> known: file, sql"):
         find_adapter("blockchain")
+
+
+def test_a_stranger_checks_an_adapter_from_the_command_line(
+    third_party: OpenLedger, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = (EXAMPLES.parent / "auditor.md").read_text()
+    commands = document.split("```adapter\n")[1].split("```")[0].splitlines()
+    said = ""
+    for line in commands:
+        if line.startswith("# "):
+            assert line[2:] in said
+            continue
+        assert check_adapter.main(line.split()[3:]) == 0
+        said = capsys.readouterr().out
+    monkeypatch.setattr("ledger_adapter.check_adapter.find_adapter", lambda _name: AddsANode)
+    assert check_adapter.main(["broken", "--location", "sqlite:///{path}"]) == 1
+    assert "FAILED  proof_with_extra_node: NotConforming: " in capsys.readouterr().out
+    monkeypatch.undo()
+    assert check_adapter.main(["blockchain"]) == 2
 
 
 def test_a_file_cut_off_by_a_crash_goes_on(

@@ -150,3 +150,18 @@ def test_every_step_of_a_growing_log_is_cosigned(
         )
         assert ask(witness, f"old {old}\n{proof}\n{head.checkpoint}")[0] == 200
         old = head.size
+
+
+def test_a_witness_is_small() -> None:
+    import json
+    import subprocess
+    import sys
+
+    probe = (
+        "import json, sys; import ledger_adapter.witness.command; "
+        "print(json.dumps(sorted({m.split('.')[0] for m in sys.modules})))"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    loaded = set(json.loads(done.stdout))
+    foreign = {"sqlalchemy", "numpy", "pydantic", "data", "dso", "opf", "rfc8785", "pandas"}
+    assert loaded.isdisjoint(foreign)

@@ -271,6 +271,15 @@ def find_hosting(
         for name, study in studies
         if not np.array_equal(study.case.network.buses.index, first.network.buses.index)
     )
+    refuse_if_any(
+        Problem(
+            where=name,
+            what=f"formulation is {study.case.formulation}; the market clears without the AC grid",
+            remedy='formulation = "ac"',
+        )
+        for name, study in studies
+        if with_market and study.case.formulation != "ac"
+    )
     chosen = _wanted_buses(first, buses)
     running = [
         (name, study, addition)

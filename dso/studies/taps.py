@@ -112,10 +112,13 @@ def find_taps(
     Raises
     ------
     InputError
-        Nothing to move, unknown transformers or shunts, too many combinations, no positions at
-        which the clearing is certified.
+        Another formulation than ``ac``, nothing to move, unknown transformers or shunts, too many
+        combinations, no positions at which the clearing is certified.
     """
     listener = progress or SilentProgress()
+    if study.case.formulation != "ac":
+        what = f"formulation is {study.case.formulation}; taps move AC voltages"
+        raise InputError([Problem(where=name, what=what, remedy='formulation = "ac"')])
     controls = _chosen_controls(study, trafos, banks)
     swept, relaxed = Pricer(study.case, controls), Pricer(study.case, controls)
     by_sweep = by_relaxation = None

@@ -115,6 +115,22 @@ def test_one_position_changes_ratio_and_nothing_else() -> None:
         at_positions(network, controls, (10.0,))
 
 
+def test_parallel_transformers_move_together_or_are_refused() -> None:
+    import pandapower.networks
+
+    from data.readers.pandapower_net import network_from_pandapower
+
+    net = pandapower.networks.simple_mv_open_ring_net()
+    net.trafo.loc[1] = net.trafo.loc[0]
+    (control,) = tap_controls(network_from_pandapower(net, "twins"))
+    assert control.trafos == (0, 1)
+    moved = at_positions(network_from_pandapower(net, "twins"), [control], (-3.0,))
+    assert moved.trafos.ratio_hv.tolist() == pytest.approx([0.955, 0.955])
+    net.trafo.loc[1, "tap_pos"] = 1
+    with pytest.raises(InputError, match="trafo 0, 1: are parallel and their tap positions"):
+        tap_controls(network_from_pandapower(net, "twins"))
+
+
 def test_too_many_combinations_are_refused_before_any_clearing() -> None:
     pricer = open_ring()
     with pytest.raises(InputError, match="19 combinations of positions, more than 18"):

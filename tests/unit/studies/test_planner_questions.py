@@ -112,6 +112,23 @@ def test_nothing_to_move_is_refused(
     assert "bank much: is no bank" in said
 
 
+def test_only_ac_studies_have_taps_and_hosting_with_market(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    linear = tmp_path / "linear"
+    assert main(["study", "new", str(linear), "--from", str(base)]) == 0
+    assert main(["study", "set", str(linear), "formulation=lindistflow"]) == 0
+    profile = tmp_path / "p.csv"
+    profile.write_text("period_start,share\n")
+    for words in (
+        ["taps", str(linear)],
+        ["reinforce", f"{linear}=365"],
+        ["hosting", str(linear), "--technology", "pv", "--profile", str(profile), "--tick-mw", "1",
+         "--with-market"],
+    ):  # fmt: skip
+        assert "formulation is lindistflow" in refused(words, capsys, tmp_path / "out")
+
+
 def test_equal_studies_give_equal_bytes(base: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
         assert main(["contingency", str(base), "--out", str(tmp_path / name), "--quiet"]) == 0

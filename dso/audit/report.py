@@ -25,7 +25,7 @@ p.about { color: #4a5563; margin: 0 0 5mm; }
 table { border-collapse: collapse; width: 100%; font-size: 9.5pt; }
 th, td { text-align: left; padding: 1mm 2mm; border-bottom: 0.3pt solid #c5ccd3;
   vertical-align: top; } td.number, th.number { text-align: right;
-  font-variant-numeric: tabular-nums; } table.narrow { width: 60%; } tr { break-inside: avoid; }
+  font-variant-numeric: tabular-nums; } table.narrow { width: 60%; } td:first-child { white-space: nowrap; } tr { break-inside: avoid; }
 thead th { color: #4a5563; }
 code { font: 9pt "Source Code Pro", Consolas, monospace; overflow-wrap: anywhere; }
 ul { margin: 1mm 0 3mm; padding-left: 5mm; } .columns { display: grid;
@@ -82,7 +82,7 @@ def build_report(
         "<h2>Replay</h2>",
         _replay(replay),
         "<h2>What this proves and what it does not</h2>",
-        *_claims(replay=replay is not None, witnessed=bool(cosigners)),
+        *_claims(report, replay, cosigners),
         (
             "<div class='signature'><div>Auditor</div><div>Place and date</div>"
             "<div>Signature</div></div>"
@@ -170,9 +170,17 @@ def _replay(replay: ReplayReport | None) -> str:
     return f"<table>{head}{''.join(rows)}</table>"
 
 
-def _claims(*, replay: bool, witnessed: bool) -> Iterable[str]:
-    shown = [CHECKS[0], *([CHECKS[1]] if replay else []), *([CHECKS[2]] if witnessed else [])]
-    for check in shown:
+def _claims(report: Report, replay: ReplayReport | None, cosigners: Sequence[str]) -> Iterable[str]:
+    """Yield what the checks that passed prove; a check that failed proves nothing."""
+    outcomes = [(CHECKS[0], report.holds)]
+    if replay is not None:
+        outcomes.append((CHECKS[1], replay.holds and not replay.left_out))
+    if cosigners:
+        outcomes.append((CHECKS[2], True))
+    for check, passed in outcomes:
+        if not passed:
+            yield f"<h3>{escape(check.name)}: not shown</h3><p>Nothing is claimed from it.</p>"
+            continue
         yield (
             f"<h3>{escape(check.name)}</h3><div class='columns'>"
             f"<div>It proves{_list(check.proves)}</div>"

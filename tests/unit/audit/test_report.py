@@ -54,17 +54,23 @@ def test_the_verdict_is_never_better_than_what_was_checked(
     good = page(bundle, keys, replayed())
     assert "The bundle holds, and so do its results." in good
     assert "class='verdict good'" in good
+    claim = "every price, award and trade is what the product computes"
+    assert claim in good
     part = page(bundle, keys, replayed(left_out=("settlement",)))
     assert "so do the runs that were repeated" in part
     assert "class='verdict good'" not in part
+    assert claim not in part
     bad = page(bundle, keys, replayed("prices.csv row 2 <b>: other", notes=("numpy 9",)))
     assert "class='verdict bad'" in bad
+    assert claim not in bad
+    assert "The day runs again: not shown" in bad
     assert "repeat with those, then judge" in bad
     assert "prices.csv row 2 &lt;b&gt;: other" in bad
     (bundle / "checkpoint").write_bytes(b"")
     broken = page(bundle, keys)
     assert "The bundle does not hold." in broken
     assert "class='verdict bad'" in broken
+    assert "no file is missing or added" not in broken
 
 
 def test_names_are_escaped_and_nothing_is_loaded(bundle: Path, keys: OperatorKeys) -> None:

@@ -25,7 +25,8 @@ p.about { color: #4a5563; margin: 0 0 5mm; }
 table { border-collapse: collapse; width: 100%; font-size: 9.5pt; }
 th, td { text-align: left; padding: 1mm 2mm; border-bottom: 0.3pt solid #c5ccd3;
   vertical-align: top; } td.number, th.number { text-align: right;
-  font-variant-numeric: tabular-nums; } table.narrow { width: 60%; } td:first-child { white-space: nowrap; } tr { break-inside: avoid; }
+  font-variant-numeric: tabular-nums; } table.narrow { width: 60%; }
+td:first-child { white-space: nowrap; } tr { break-inside: avoid; }
 thead th { color: #4a5563; }
 code { font: 9pt "Source Code Pro", Consolas, monospace; overflow-wrap: anywhere; }
 ul { margin: 1mm 0 3mm; padding-left: 5mm; } .columns { display: grid;

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from enum import Enum
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,10 @@ def format_number(value: float) -> str:
 
 def to_plain(value: object) -> object:
     """Turn a record into JSON types: keys sorted, arrays as lists, instants as UTC text."""
+    if isinstance(value, float):  # first: nearly everything is a number
+        if not isfinite(value):
+            raise ValueError(f"refusing to serialise a number that is not finite: {value!r}")
+        return float(f"{value:.12g}") + 0.0
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, np.ndarray):
@@ -48,10 +53,6 @@ def to_plain(value: object) -> object:
         return value.isoformat()
     if isinstance(value, np.generic):
         return to_plain(value.item())
-    if isinstance(value, float):
-        if not np.isfinite(value):
-            raise ValueError(f"refusing to serialise a number that is not finite: {value!r}")
-        return float(f"{value:.12g}") + 0.0
     return value
 
 

@@ -145,7 +145,8 @@ class _Method:
         """Columns in the middle of their bounds, or near where the caller starts; prices of 1."""
         lower, upper = self.own_lower, self.own_upper
         width = np.minimum(upper - lower, 1.0)
-        middle = np.where(np.isfinite(lower) & np.isfinite(upper), 0.5 * (lower + upper), 0.0)
+        between = np.isfinite(lower) & np.isfinite(upper)
+        middle = 0.5 * np.add(lower, upper, out=np.zeros(len(lower)), where=between)
         if x_start is not None:
             middle[: self.columns] = x_start[self.free]
         share = 0.1 if x_start is None else 0.02
@@ -386,8 +387,8 @@ class _Method:
         at.lin = linearise(problem, at.state, choose_limits(problem, at.state, set(known)))
         if len(at.lin.chosen) == len(known):
             return at
-        pairs = zip(at.lin.chosen.tolist(), at.lin.period.tolist(), strict=True)
-        row = np.array([known.get(pair, -1) for pair in pairs], dtype=np.int64)
+        ordered = zip(at.lin.chosen.tolist(), at.lin.period.tolist(), strict=True)
+        row = np.array([known.get(pair, -1) for pair in ordered], dtype=np.int64)
         own, count = len(self.own_lower), len(known)
         room, slack, price = self.first(at.lin, barrier, LEAST_ROOM)
 

@@ -28,6 +28,8 @@ Ints = NDArray[np.int64]
 # Added to empty diagonals for the factorisation; refinement against the true matrix removes it.
 REGULARISATION: Final = 1e-8
 REFINEMENTS_MAX: Final = 3
+# Derivatives of a limit by a flow, as a share of its largest by a node, that need no place.
+NEGLIGIBLE: Final = 1e-2
 # Residual of a solve relative to its right-hand side that needs no refinement.
 SOLVED_TO: Final = 1e-10
 
@@ -86,15 +88,20 @@ class KktSystem:
         self.solver: qdldl.Solver | None = None
 
     def take_limits(self, programme: StepProgramme, limits: LimitRows) -> bool:
-        """Put the values of new limit rows in place; False where their pattern does not fit."""
+        """Put the values of new limit rows in place; False where their pattern does not fit.
+
+        Small entries that it has no place for are left out: they change the step a little, not
+        where the steps lead, and a new pattern costs twice as much as a factorisation.
+        """
         if len(limits.room) != self.limits:
             return False
-        keys = _keys(limits.by_flow)
-        place = np.searchsorted(self.pattern, keys)
-        if np.any(place >= len(self.pattern)) or np.any(self.pattern[place] != keys):
+        keys, new = _keys(limits.by_flow), limits.by_flow.data
+        place = np.minimum(np.searchsorted(self.pattern, keys), max(len(self.pattern) - 1, 0))
+        fits = self.pattern[place] == keys if len(self.pattern) else np.zeros(len(keys), dtype=bool)
+        if np.any(np.abs(new[~fits]) > NEGLIGIBLE):
             return False
         values = np.zeros(len(self.pattern))
-        values[place] = limits.by_flow.tocoo().data
+        values[place[fits]] = new[fits]
         self.upper.data[self.by_flow_at] = values
         by_column = limits.by_column[:, programme.free].tocoo()
         self.upper.data[self.by_column_at] = by_column.data

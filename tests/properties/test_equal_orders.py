@@ -30,7 +30,9 @@ from opf.clearing import clear_case
 from opf.equal_orders import merge_equal_orders, share_ticks
 from opf.grid import build_grid
 from opf.integer_choice import NOTHING_ACCEPTED
+from opf.problem import prepare_problem
 from opf.resources import build_resources
+from opf.warm_start import start_from
 from tests.support.cases import make_case, storage
 
 PERIODS = 2
@@ -251,6 +253,16 @@ def test_the_tick_left_over_goes_to_the_earlier_then_to_the_lower_id(
     assert got[first].ravel().tolist() == [0.250001, 0.25]
     assert got[other].ravel().tolist() == [0.25, 0.25]
     assert equal.total(own) == pytest.approx(x, abs=1e-15)
+
+
+def test_a_warm_start_adds_up_what_equal_orders_got() -> None:
+    case = make_case(feeder(), two_halves(), periods=PERIODS, export_mw_max=0.5)
+    result = clear_case(case)
+    assert result.status == "certified", result.message
+    problem = prepare_problem(case)
+    together = sum(award.injection_mw[0] for award in result.awards)
+    assert 0.5 < together.min() < 2.0
+    assert start_from(problem, result)[1:] == pytest.approx(together, abs=1e-12)
 
 
 @given(

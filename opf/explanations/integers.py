@@ -24,6 +24,8 @@ from opf.integer_columns import reduction_bounds
 
 Floats = NDArray[np.float64]
 
+# A ratio this close to 1 is all of a block but for rounding.
+WHOLE_SHARE: Final = 1e-6
 NOT_CONFIRMED: Final = (
     "clearing again 1 % to either side of that price does not flip the decision there: take it as "
     "the mean DLMP with the order in, not as the exact turn"
@@ -43,7 +45,7 @@ def explain_integer(published: Published, order: IntegerOrder) -> OrderExplanati
     """Explain a block or curtail order; a refused one by clearing again with it changed."""
     award = published.awards[order.id]
     explained = _by_prices(published, order)
-    if award.status == "accepted":
+    if explained.reason == "accepted":
         return explained
     if award.status == "partial":
         assert isinstance(order, BlockOrder)
@@ -119,7 +121,8 @@ def _by_prices(published: Published, order: IntegerOrder) -> OrderExplanation:
 
 
 def _reason(award: Award) -> ReasonCode:
-    if award.status == "accepted":
+    whole = float(award.accepted_share.max(initial=0.0)) > 1.0 - WHOLE_SHARE
+    if award.status == "accepted" or (award.status == "partial" and whole):
         return "accepted"
     return "paradoxical" if award.status == "paradoxically_rejected" else "price"
 

@@ -12,16 +12,18 @@ from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
 from data.records.posting import Batch, Finality, Receipt
-from ledger_adapter.keys import OperatorKeys, load_or_create_keys
+from ledger_adapter.keys import OperatorKeys, SubjectErased, load_or_create_keys
 from ledger_adapter.outbox import (
     create_outbox,
     drain_outbox,
     enqueue_batch,
     queued_batches,
 )
+from ledger_adapter.payloads import PayloadStore
 from ledger_adapter.ports import KeyConflict, Ledger, LedgerError, NotAppendOnly
+from ledger_adapter.rotation import rotate_key
 from ledger_adapter.sql_log import SqlLog
-from ledger_adapter.sql_schema import RECORD_TABLES, configure_sqlite
+from ledger_adapter.sql_schema import ACTION_TABLES, RECORD_TABLES, configure_sqlite
 from ledger_adapter.verify.merkle import (
     leaf_hash,
     root_hash,
@@ -29,6 +31,8 @@ from ledger_adapter.verify.merkle import (
     verify_inclusion,
 )
 from ledger_adapter.verify.note import open_checkpoint
+from ledger_adapter.verify.opening import OpenRecord
+from ledger_adapter.verify.rotation import follow_rotation
 from tests.support.ledger_batches import batch
 
 SIZES = (1, 2, 1, 3, 1, 7, 240, 1, 1, 255, 256, 1)
@@ -312,3 +316,54 @@ def test_sqlite_that_may_lose_commits_is_refused(tmp_path: Path, keys: OperatorK
     log = SqlLog(engine, keys.signer)
     with pytest.raises(LedgerError, match="FULL"):
         log.post(batch(1))
+
+
+def test_the_action_log_stands_beside_and_is_append_only_too(
+    log: SqlLog, engine: Engine, keys: OperatorKeys
+) -> None:
+    actions = SqlLog(engine, keys.actions, ACTION_TABLES)
+    records = log.post(batch(1, 300))
+    assert actions.head().size == 0
+    posted = actions.post(batch(1, 300))
+    assert posted.root == records.root
+    assert posted.checkpoint != records.checkpoint
+    actions.add_cosignatures(posted.size, ["a line\n"])
+    for table in ACTION_TABLES.append_only:
+        for attack in (f"DELETE FROM {table}", f"UPDATE {table} SET seq = seq"):
+            with pytest.raises(DBAPIError, match="append-only"), engine.begin() as connection:
+                connection.execute(text(attack))
+    assert actions.find_damage() == log.find_damage() == []
+    with pytest.raises(LedgerError, match="another key"):
+        SqlLog(engine, keys.signer, ACTION_TABLES)
+
+
+def test_payloads_are_erased_on_both_engines(log: SqlLog, engine: Engine, tmp_path: Path) -> None:
+    subjects = load_or_create_keys(tmp_path / "erasable", "dso.example/payloads").subjects
+    records = [
+        OpenRecord(record_id=f"t{k}", subject=name, fields={"energy_wh": str(k)})
+        for k, name in enumerate(("sun", "moon", "sun"))
+    ]
+    receipt = log.post(batch(1, 4))
+    store = PayloadStore(engine, subjects)
+    with engine.begin() as connection:
+        store.keep(connection, receipt, records)
+    assert store.read("sun", receipt.key) == {1: records[0], 3: records[2]}
+    assert store.erase("sun") == 2
+    with pytest.raises(SubjectErased):
+        store.read("sun", receipt.key)
+    assert store.read("moon", receipt.key) == {2: records[1]}
+    assert log.find_damage() == []
+
+
+def test_a_key_is_rotated_on_both_engines(log: SqlLog, engine: Engine, tmp_path: Path) -> None:
+    folder = tmp_path / "rotating"
+    keys = load_or_create_keys(folder, "dso.example/rotating")
+    old = SqlLog(engine, keys.signer)
+    old.post(batch(1, 3))
+    new, proof = rotate_key(old, keys)
+    assert follow_rotation(proof, keys.signer.key) == new
+    with pytest.raises(LedgerError, match="another key"):
+        old.post(batch(2))
+    following = SqlLog(engine, load_or_create_keys(folder).signer)
+    following.post(batch(2))
+    assert following.find_damage() == []

@@ -110,6 +110,19 @@ def find_restorations(
     ------
     InputError
         As `find_switched`.
+
+    Examples
+    --------
+    >>> from dso.studies import new_study
+    >>> study = new_study("pandapower:case33bw", periods=1, mtu_minutes=60,
+    ...                   import_price_eur_per_mwh=40.0,
+    ...                   limits={"line_loading_percent_max": 100.0, "vm_pu_min": 0.9})
+    >>> answer = find_restorations("feeder", study, outages=["line:0", "line:5"])
+    >>> for place in answer.best:
+    ...     row = answer.rows[place]
+    ...     print(row.outage.element, row.tie and row.tie.element, len(row.dark), verdict_of(row))
+    0 None 32 dark
+    5 32 0 holds
     """
     listener = progress or SilentProgress()
     network = study.case.network

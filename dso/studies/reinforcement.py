@@ -168,6 +168,21 @@ def value_reinforcement(
     InputError
         Samples on networks with other branches, options for branches that are not in service, a
         sample whose clearing is infeasible or not proven.
+
+    Examples
+    --------
+    >>> from dso.studies import new_study, parse_settings
+    >>> study = new_study("pandapower:case33bw", periods=1, mtu_minutes=60,
+    ...                   import_price_eur_per_mwh=40.0, limits={"line_loading_percent_max": 100.0})
+    >>> study = study.with_settings(parse_settings(
+    ...     ["generation.pv={bus=17, p_mw=1}", "line.16.max_i_ka=0.02"]))
+    >>> found = value_reinforcement([SampleDay(name="hour", study=study, days=8760)],
+    ...     [Option(element_kind="line", element=16, added_mva=0.1, cost_eur=20000)])
+    >>> [(b.element, b.eur_per_mva_year > 0) for b in found.branches][:2]
+    [(16, True), (0, False)]
+    >>> option = found.options[0]
+    >>> 0 < option.saving_eur_year <= option.saving_marginal_eur_year
+    True
     """
     listener = progress or SilentProgress()
     _refuse_mismatch(samples, options)

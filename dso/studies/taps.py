@@ -114,6 +114,19 @@ def find_taps(
     InputError
         Another formulation than ``ac``, nothing to move, unknown transformers or shunts, too many
         combinations, no positions at which the clearing is certified.
+
+    Examples
+    --------
+    >>> from dso.studies import new_study
+    >>> limits = {"line_loading_percent_max": 100.0, "trafo_loading_percent_max": 100.0,
+    ...           "vm_pu_min": 0.95, "vm_pu_max": 1.05}
+    >>> study = new_study("pandapower:simple_mv_open_ring_net", periods=1, mtu_minutes=60,
+    ...                   import_price_eur_per_mwh=40.0, limits=limits)
+    >>> answer = find_taps("ring", study)
+    >>> answer.by_sweep.positions == answer.by_relaxation.positions
+    True
+    >>> print(*settings_of_positions(answer.controls, answer.best.positions))
+    trafo.0.tap_pos=2
     """
     listener = progress or SilentProgress()
     if study.case.formulation != "ac":

@@ -184,7 +184,10 @@ def _describe_file(target: Path, policy: TrustPolicy) -> str:
     content = target.read_bytes()
     if content.startswith(b"{"):
         disclosure, proven = verify_disclosure(content, policy)
-        shown = [f"  {name} = {value}" for name, (_, value) in sorted(disclosure.fields.items())]
+        shown = [
+            f"  {_printable(name)} = {_printable(value)}"
+            for name, (_, value) in sorted(disclosure.fields.items())
+        ]
         shown.append(f"  {len(disclosure.digests)} more fields are not shown")
         return _describe_leaf(f"a {disclosure.kind}", proven, shown)
     proven = verify_receipt(content, policy)
@@ -198,6 +201,11 @@ def _describe_file(target: Path, policy: TrustPolicy) -> str:
         if isinstance(plain, dict) and name in plain
     ]
     return _describe_leaf("the leaf", proven, shown)
+
+
+def _printable(text: str) -> str:
+    """Return a stranger's text as it is, or quoted where it would move the cursor."""
+    return text if text.isprintable() else repr(text)
 
 
 def _describe_leaf(what: str, proven: ProvenLeaf, shown: Sequence[str]) -> str:

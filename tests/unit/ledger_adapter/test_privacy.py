@@ -12,7 +12,9 @@ import pytest
 from sqlalchemy import Engine, create_engine, text
 
 from data.errors import InputError
+from data.records.posting import Batch
 from ledger_adapter.bundle import receipt_for_leaf
+from ledger_adapter.commitment import commit_record
 from ledger_adapter.disclosure import disclose_fields
 from ledger_adapter.keys import OperatorKeys, SubjectErased, load_or_create_keys
 from ledger_adapter.payloads import PayloadStore, open_payload
@@ -20,6 +22,7 @@ from ledger_adapter.ports import LedgerError
 from ledger_adapter.sql_log import SqlLog
 from ledger_adapter.sql_schema import configure_sqlite
 from ledger_adapter.verify.canonical import Malformed
+from ledger_adapter.verify.command import main
 from ledger_adapter.verify.disclosure import field_digest, verify_disclosure
 from ledger_adapter.verify.opening import OpenRecord, read_rows, trade_records
 from ledger_adapter.verify.receipt import TrustPolicy, verify_receipt
@@ -187,3 +190,29 @@ def test_erasing_makes_payloads_noise_also_in_backups_and_keeps_all_proofs(
     # The rows were readable while the key was there: the test is able to fail.
     assert isinstance(open_payload(kept_key, *rows[0]), OpenRecord)
     backup.dispose()
+
+
+def test_the_command_reads_a_disclosure_and_quotes_what_would_move_the_cursor(
+    log: SqlLog, keys: OperatorKeys, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = OpenRecord(
+        record_id="r", subject="sun", fields={"note": "\x1b[2JHOLDS", "empty": "", "bus": "3"}
+    )
+    key = keys.subjects.run_keys(["sun"], bytes(32))["sun"]
+    receipt = log.post(
+        Batch(key=bytes(32), leaves=(b"header", commit_record("trade", record, key)))
+    )
+    proof = receipt_for_leaf(log, 1, receipt)
+    (tmp_path / "shown.json").write_bytes(
+        disclose_fields("trade", record, key, {"note", "empty"}, proof)
+    )
+    (tmp_path / "operator.vkey").write_text(keys.vkey_text)
+    words = [str(tmp_path / "shown.json"), "--key", str(tmp_path / "operator.vkey")]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "\x1b" not in said
+    assert r"note = '\x1b[2JHOLDS'" in said
+    assert "1 more fields are not shown" in said
+    (tmp_path / "shown.json").write_bytes(b"{}")
+    assert main(words) == 1
+    assert "DOES NOT HOLD" in capsys.readouterr().out

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from data.records.clearing import ClearingCase
+from dso.studies.change_orders import on_tick
 
 PLANNER: Final = "planner"
 FLAT: Final = "flat"
@@ -71,7 +72,7 @@ def _following(
         return None
     if power is None or shares is None:
         return None
-    p_mw = [power * share for share in shares]
+    p_mw = on_tick([power * share for share in shares])
     return {
         "kind": kind,
         "p_mw_max": p_mw,

@@ -14,13 +14,19 @@ from data.records.order import Order
 from data.study.order_fields import context_of
 from data.study.read_orders import order_from_plain
 from data.study.write_orders import plain_orders
+from data.units import quantise_mw
 
-SCALED: Final = frozenset(
+POWERS: Final = frozenset(
     {
-        "p_mw", "p_mw_max", "p_mw_min", "p_mw_min_on", "p_mw_before", "ramp_mw_per_h",
-        "baseline_mw", "profile_mw", "charge_mw_max", "discharge_mw_max", "energy_mwh_min",
-        "energy_mwh_max", "energy_mwh_start", "energy_mwh_end_min", "energy_mwh_departure_min",
-        "q_mvar_min", "q_mvar_max",
+        "p_mw", "p_mw_max", "p_mw_min", "p_mw_min_on", "p_mw_before", "baseline_mw", "profile_mw",
+        "charge_mw_max", "discharge_mw_max",
+    }
+)  # fmt: skip
+"""Fields of ``orders.json`` in MW; scaled, they stay on the tick of awards."""
+SCALED: Final = POWERS | frozenset(
+    {
+        "ramp_mw_per_h", "energy_mwh_min", "energy_mwh_max", "energy_mwh_start",
+        "energy_mwh_end_min", "energy_mwh_departure_min", "q_mvar_min", "q_mvar_max",
     }
 )  # fmt: skip
 """Fields of ``orders.json`` that grow with the size of what is behind an order."""
@@ -40,7 +46,16 @@ def _scaled_fields(fields: Mapping[str, object], factor: float) -> dict[str, obj
             scaled[name] = [_scaled_fields(step, factor) for step in value]
         else:
             scaled[name] = _times(value, factor) if name in SCALED else value
+            if name in POWERS:
+                scaled[name] = on_tick(scaled[name])
     return scaled
+
+
+def on_tick(power: object) -> object:
+    """Return a power, or a list of them, on the tick of awards [MW]."""
+    if isinstance(power, list):
+        return [on_tick(item) for item in power]
+    return float(quantise_mw(np.array(power))) if isinstance(power, int | float) else power
 
 
 def order_of(

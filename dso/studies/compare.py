@@ -19,6 +19,7 @@ from data.readers.result_folder import read_result
 from data.records.clearing import ClearingCase, ClearingResult
 from data.results import SUMMARY_FILE, write_result
 from data.study import case_sha256, read_study
+from data.study.copy_study import RESULT_FOLDER
 from dso.progress import Progress, SilentProgress
 from dso.report.views import FeederView
 from dso.show.feeder import view_feeder
@@ -27,7 +28,6 @@ from dso.studies.key_figures import LABELS, KeyFigures, key_figures
 from dso.studies.study import study_folder
 
 Floats = NDArray[np.float64]
-RESULT: Final = "result"
 BRANCHES: Final = ("line", "trafo")
 UNITS: Final = {"line": "EUR/MVA", "trafo": "EUR/MVA", "bus": "EUR/pu", "ext_grid": "EUR/MW"}
 
@@ -105,8 +105,9 @@ def load_compared(
     Parameters
     ----------
     words : sequence of str
-        ``STUDY``, or ``STUDY=RESULT`` where the output is elsewhere. Without it, the result is in
-        the study's folder, or in its subfolder ``result``, where a new one is kept for next time.
+        ``STUDY``, the output of a clearing with its study, or ``STUDY=RESULT`` where the two are
+        apart. A study without output in its folder has it in its subfolder ``result``, where a new
+        one is kept for next time.
     progress : Progress or None
         Listens.
 
@@ -123,6 +124,8 @@ def load_compared(
         study, _, result = word.partition("=")
         try:
             place = study_folder(Path(study))
+            if not result and (Path(study) / SUMMARY_FILE).is_file():
+                result = study
             asked.append((place, Path(result) if result else None, read_study(place)))
         except InputError as error:
             problems.extend(error.problems)
@@ -158,11 +161,11 @@ def unique_names(folders: Sequence[Path]) -> tuple[str, ...]:
 
 def _result(place: Path, stated: Path | None, case: ClearingCase) -> ClearingResult:
     """Return the study's result: stated, its own, kept from before, or made now."""
+    if stated is None and (place / SUMMARY_FILE).is_file():
+        stated = place
     if stated is not None:
         return read_result(stated, case)
-    if (place / SUMMARY_FILE).is_file():
-        return read_result(place, case)
-    kept = place / RESULT
+    kept = place / RESULT_FOLDER
     if _is_result_of(kept, case):
         return read_result(kept, case)
     from dso.cli.output_folder import staged_output

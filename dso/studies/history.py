@@ -24,7 +24,7 @@ from data.periods import format_utc
 from data.results import SUMMARY_FILE
 from data.study import case_sha256, read_study
 from data.study.network_changes import present_value
-from data.study.settings import LIMIT_FIELDS
+from data.study.settings import LIMIT_FIELDS, SETTINGS_FILE
 from data.study.write_orders import order_to_plain
 from dso.clock import Clock
 from dso.studies.change_case import is_network_setting, network_change
@@ -247,6 +247,14 @@ def _read_back(folder: Path, study: Study) -> str:
 
 
 def _refuse_result(folder: Path) -> None:
+    """Refuse what is no study of its own: a run, or a folder with a study's result in it."""
+    if not (folder / SETTINGS_FILE).is_file():
+        problem = Problem(
+            where=str(folder),
+            what=f"holds no {SETTINGS_FILE}: it is no study that can be changed",
+            remedy=f"make one of it: dso study new DIR --from {folder}",
+        )
+        raise InputError([problem])
     if (folder / SUMMARY_FILE).is_file():
         problem = Problem(
             where=str(folder),

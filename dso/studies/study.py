@@ -10,7 +10,9 @@ from typing import Final
 
 from data.errors import InputError, Problem
 from data.records.clearing import ClearingCase
+from data.records.order_rules import NO_RULES, OrderRules
 from data.study import case_sha256, read_study, write_study
+from data.study.copy_study import study_of
 from data.study.network_changes import NetworkChange
 from data.study.network_reference import is_library_reference
 from data.study.settings import SETTINGS_FILE, read_settings
@@ -32,11 +34,14 @@ class Study:
         As `data.study.write_study` takes it: a library reference, or the path of a network file.
     network_changes : tuple of NetworkChange
         What the case's network differs in from that.
+    order_rules : OrderRules
+        What the market demands of orders; a change that breaks one is refused.
     """
 
     case: ClearingCase
     network_ref: str
     network_changes: tuple[NetworkChange, ...] = ()
+    order_rules: OrderRules = NO_RULES
 
     @property
     def sha256(self) -> str:
@@ -64,19 +69,19 @@ class Study:
 
 
 def study_folder(folder: Path) -> Path:
-    """Return where a study is: the folder itself, or the clearing of a day's run in it.
+    """Return where a study is: the folder itself, a day's clearing in it, or a result's study.
 
     Raises
     ------
     InputError
         If it is neither.
     """
-    for place in (folder, folder / CLEARING):
+    for place in (study_of(folder), folder / CLEARING):
         if (place / SETTINGS_FILE).is_file():
             return place
     problem = Problem(
         where=str(folder),
-        what=f"holds no {SETTINGS_FILE}: it is neither a study nor a run",
+        what=f"holds no {SETTINGS_FILE}: it is neither a study nor a run nor a result with one",
         remedy="make a study with dso study new",
     )
     raise InputError([problem])
@@ -100,6 +105,7 @@ def load_study(folder: Path) -> Study:
         case=case,
         network_ref=reference if is_library_reference(reference) else str(place / reference),
         network_changes=settings.network_changes,
+        order_rules=settings.order_rules,
     )
 
 
@@ -110,5 +116,24 @@ def save_study(study: Study, folder: Path) -> None:
     ------
     InputError
         As `data.study.write_study`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dso.studies import new_study, parse_settings
+    >>> study = new_study("pandapower:case33bw", periods=1, import_price_eur_per_mwh=40.0,
+    ...                   limits={"line_loading_percent_max": 100})
+    >>> narrower = study.with_settings(parse_settings(["line.3.max_i_ka=0.2"]))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_study(narrower, Path(folder))
+    ...     again = load_study(Path(folder))
+    >>> again.sha256 == narrower.sha256, float(again.case.network.lines.max_i_ka[3])
+    (True, 0.2)
     """
-    write_study(study.case, folder, study.network_ref, network_changes=study.network_changes)
+    write_study(
+        study.case,
+        folder,
+        study.network_ref,
+        network_changes=study.network_changes,
+        order_rules=study.order_rules,
+    )

@@ -93,8 +93,8 @@ def _plot(sweep: Sweep) -> Figure:
         title="What the variants come to",
         label="The chosen figure of every variant over what was varied.",
         reading="One mark per variant. Choose above what goes up, what goes to the right and what "
-        "tells lines apart; marks are joined where there is one per step. A variant that failed "
-        "has no mark.",
+        "tells lines apart; marks are joined where there is one per step. A variant that failed, "
+        "or does not set what goes to the right, has no mark.",
         source="sweep.csv",
         height_px=420,
         traces=[],

@@ -72,6 +72,7 @@ def variant_key(variant: Variant) -> str:
                 "format": FORMAT,
                 "name": variant.name,
                 "base": variant.study.sha256,
+                "order_rules": variant.study.order_rules,
                 "settings": [[setting.key, setting.value] for setting in variant.settings],
             }
         )
@@ -137,6 +138,23 @@ def run_variants(
     -----
     Processes import the program that calls this, as always with `multiprocessing`: call it under
     ``if __name__ == "__main__":``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dso.studies import new_study, parse_settings
+    >>> study = new_study("pandapower:case33bw", periods=1, mtu_minutes=60,
+    ...                   import_price_eur_per_mwh=40.0, limits={"line_loading_percent_max": 100})
+    >>> half, bad = parse_settings(["load.scale=0.5", "load.scale=-1"])
+    >>> variants = [Variant(name="half", study=study, settings=(half,)),
+    ...             Variant(name="bad", study=study, settings=(bad,))]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     first = run_variants(variants, Path(folder), workers=2)
+    ...     again = run_variants(variants, Path(folder))
+    >>> [(outcome.status, outcome.ran) for outcome in (*first, *again)]
+    [('certified', True), ('failed', True), ('certified', False), ('failed', False)]
+    >>> first[1].reason
+    'setting load.scale: is -1 -> state a finite number of at least 0'
     """
     out.mkdir(parents=True, exist_ok=True)
     remove_leftovers(out)

@@ -253,6 +253,18 @@ def test_a_bad_sweep_clears_nothing_and_says_everything(
 
 
 @pytest.mark.slow
+def test_a_variants_folder_is_a_study_with_its_own_result(
+    undisturbed: Path, tmp_path: Path
+) -> None:
+    folder = undisturbed / read_rows(undisturbed)[17]["folder"]
+    assert main(["clear", str(folder), "--out", str(tmp_path)]) == 0
+    names = {path.name for path in tmp_path.glob("*.csv")} | {"summary.json"}
+    assert len(names) == 9
+    for path in map(tmp_path.joinpath, names):
+        assert path.read_bytes() == (folder / path.name).read_bytes(), path.name
+
+
+@pytest.mark.slow
 def test_two_sweeps_do_not_share_a_folder(place: Path, undisturbed: Path, tmp_path: Path) -> None:
     import fcntl
 

@@ -163,6 +163,15 @@ def test_what_is_cleared_is_not_cleared_again_unless_the_study_changed(
     assert main(["compare", words[0], str(copy), "--quiet"]) == 0
     second = json.loads((copy / "result" / "summary.json").read_text())
     assert second["input_sha256"] != first["input_sha256"]
+    # an output that carries its study, and a result in its study, say which study they are of
+    kept = json.loads((copy / "result" / "summary.json").read_text())
+    assert main(["clear", str(copy), "--out", str(place / "cleared")]) == 0
+    both = [str(place / "cleared"), str(copy / "result")]
+    assert main(["compare", *both, "--out", str(place / "both"), "--quiet"]) == 0
+    stored = json.loads((place / "both" / "compare.json").read_text())["studies"]
+    assert [study["input_sha256"] for study in stored] == [kept["input_sha256"]] * 2
+    assert set(stored[1]["difference"].values()) == {0}
+    assert not (place / "cleared" / "study" / "result").exists()
     # an output that is named must be the study's own
     capsys.readouterr()
     assert main(["compare", words[0], f"{copy}={place / 'base' / 'result'}"]) == 2

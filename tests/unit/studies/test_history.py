@@ -135,7 +135,10 @@ def test_a_cleared_folder_is_copied_instead_of_changed(folder: Path, tmp_path: P
     cleared = tmp_path / "run" / "clearing"
     assert main(["study", "new", str(cleared), "--from", str(folder)]) == 0
     assert main(["clear", str(cleared), "--out", str(cleared), "--force"]) == 0
-    assert main(["study", "set", str(cleared), "load.scale=2"]) == 2
+    for place in (cleared, tmp_path / "run", tmp_path / "nowhere"):
+        assert main(["study", "set", str(place), "load.scale=2"]) == 2
+        assert main(["study", "undo", str(place)]) == 2
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["clearing"]
     assert main(["study", "new", str(tmp_path / "what-if"), "--from", str(tmp_path / "run")]) == 0
     assert main(["study", "set", str(tmp_path / "what-if"), "load.scale=2", "--by", "anna"]) == 0
     assert not (tmp_path / "what-if" / "summary.json").exists()

@@ -152,7 +152,7 @@ def _replay(arguments: argparse.Namespace) -> int:
 def _say(run: RunReplay) -> None:
     found = run.comparison
     how = "equal bytes" if found.identical else f"equal within {found.worst:.1e}"
-    counts = f"{found.cells:,} cells"
+    counts = f"{found.cells:,} files"
     if run.kind == "clearing":
         counts = (
             f"{found.prices:,} prices, {found.awards:,} awards, trades of {run.trading_periods} "

@@ -56,6 +56,7 @@ def test_an_honest_day_runs_again(
     assert main(["audit", "replay", *words]) == 0
     said = capsys.readouterr().out
     assert "day-ahead: 132 prices, 8 awards, trades of 4 of 4 periods: equal bytes" in said
+    assert "files: equal bytes" in said
     assert "HOLDS: every result is what its committed inputs give" in said
     report = replay_bundle(tmp_path / "bundle")
     assert [(run.name, run.comparison.identical) for run in report.runs] == [

@@ -138,9 +138,9 @@ def _figures(
 ) -> tuple[Figure, ...]:
     inside = ~feeder.substation_node()
     stated = {
-        "loading": [(100.0, "rating 100 %")],
-        "low": _shared(feeder.vm_pu_min[inside], "lower limit"),
-        "high": _shared(feeder.vm_pu_max[inside], "upper limit"),
+        "loading": _shared(feeder.loading_percent_max[feeder.branch_in_service], "limit", "%"),
+        "low": _shared(feeder.vm_pu_min[inside], "lower limit", "pu"),
+        "high": _shared(feeder.vm_pu_max[inside], "upper limit", "pu"),
     }
     return (
         _extremes(
@@ -161,10 +161,10 @@ def _figures(
     )  # fmt: skip
 
 
-def _shared(values: np.ndarray, words: str) -> list[tuple[float, str]]:
-    """Return a limit that all buses share, in words."""
+def _shared(values: np.ndarray, words: str, unit: str) -> list[tuple[float, str]]:
+    """Return a limit that all buses or branches share, in words."""
     if values.size and np.all(values == values[0]):
-        return [(float(values[0]), f"{words} {values[0]:.4g} pu")]
+        return [(float(values[0]), f"{words} {values[0]:.4g} {unit}")]
     return []
 
 

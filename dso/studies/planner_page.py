@@ -135,5 +135,5 @@ def size_scale(values: Floats, unit: str) -> Scale:
         return Scale(low=0.0, high=1.0, unit=unit, digits=1, stops=SEQUENTIAL)
     step = 10.0 ** np.floor(np.log10(top)) / 2.0
     high = float(np.ceil(top / step) * step)
-    digits = max(0, int(1 - np.floor(np.log10(high))))
+    digits = max(0, int(2 - np.floor(np.log10(high))))
     return Scale(low=0.0, high=high, unit=unit, digits=digits, stops=SEQUENTIAL)

@@ -145,18 +145,20 @@ def _bands(positions: list[float]) -> dict[str, object]:
 
 
 def _ranking(answer: TapAnswer, whole: list[Trial]) -> Figure:
-    """Draw what the best combinations cost beyond the best."""
-    ranked = sorted(whole, key=lambda t: (t.total_eur, t.positions))[:SHOWN_MAX]
+    """Draw what the best combinations cost beyond the best; those with slack dwarf all others."""
+    held = [trial for trial in whole if trial.penalty_eur == 0]
+    drawn = held or whole
+    ranked = sorted(drawn, key=lambda t: (t.total_eur, t.positions))[:SHOWN_MAX]
     names = [", ".join(f"{position:g}" for position in trial.positions) for trial in ranked]
     beyond = np.array([trial.total_eur - answer.best.total_eur for trial in ranked])
-    left_out = len(whole) - len(ranked)
+    dearer, short = len(drawn) - len(ranked), len(whole) - len(drawn)
     return Figure(
         name="positions",
         title="What other positions cost beyond the best",
         label="Cost and slack of combinations beyond those of the best one [EUR].",
         reading=f"Positions of {'; '.join(control.name for control in answer.controls)}. "
-        + (f"{left_out} dearer combinations are in trials.csv. " if left_out else "")
-        + "Slack counts at its scarcity price.",
+        + (f"{dearer} dearer combinations are in trials.csv. " if dearer else "")
+        + (f"At {short} more some limit cannot hold: far dearer." if short else ""),
         source="trials.csv",
         height_px=bar_height(len(ranked)),
         traces=[bars(names, beyond, "Beyond the best", "@series1", "EUR")],

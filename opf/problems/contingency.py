@@ -270,7 +270,7 @@ def _measure(
         vm_max=high,
         loading_max=_loading(grid, state),
         losses_mwh=float(losses.sum()) * case.periods.mtu_h,
-        reached=name_reached(limits, state, int(worst[0]), int(worst[1]))
+        reached=name_reached(lit, grid, limits, state, int(worst[0]), int(worst[1]))
         if exceeded.any()
         else None,
         periods_exceeded=int(exceeded.sum()),

@@ -81,6 +81,7 @@ class HostingCapacity:
 class _Trials:
     """Power flows of additions at several buses at once."""
 
+    case: ClearingCase
     solver: NodalSolver
     limits: LimitSet
     base: Complexes
@@ -125,7 +126,9 @@ class _Trials:
             return None
         over = excess(self.limits, state)
         limit, column = np.unravel_index(int(np.argmax(over)), over.shape)
-        return name_reached(self.limits, state, int(limit), int(column))
+        return name_reached(
+            self.case, self.solver.grid, self.limits, state, int(limit), int(column)
+        )
 
 
 def hosting_capacities(
@@ -161,6 +164,7 @@ def hosting_capacities(
     """
     grid = build_grid(case.network)
     trials = _Trials(
+        case,
         NodalSolver(grid),
         list_limits(case, grid),
         node_injections(grid, bus_injections(case)),

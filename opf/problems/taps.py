@@ -245,7 +245,7 @@ def bank_control(network: Network, shunt: int, q_mvar_per_step: float, steps: in
             )
         )
     refuse_if_any(problems)
-    present = float(network.shunts.q_mvar[rows[0]]) / q_mvar_per_step
+    present = float(network.shunts.q_mvar[rows[0]]) / q_mvar_per_step + 0.0
     return Control(
         name=f"shunt {shunt}", first=0, last=steps, present=present, shunt=shunt,
         q_mvar_per_step=q_mvar_per_step,

@@ -97,18 +97,27 @@ def excess(limits: LimitSet, state: AcState) -> Floats:
     return (limit_values(limits, state) - limits.maximum[:, None]) / scale
 
 
-def name_reached(limits: LimitSet, state: AcState, limit: int, column: int) -> ReachedLimit:
+def name_reached(
+    case: ClearingCase, grid: Grid, limits: LimitSet, state: AcState, limit: int, column: int
+) -> ReachedLimit:
     """Say which limit is used how far, in the units a reader knows."""
     family = int(limits.family[limit])
     value = float(limit_values(limits, state)[limit, column])
     maximum = float(limits.maximum[limit])
+    kind = limits.element_kind[limit]
     if family in (VOLTAGE_LOWER, VOLTAGE_UPPER, IMPORT_CAP, EXPORT_CAP):
         sign = -1.0 if family == VOLTAGE_LOWER else 1.0
         value, maximum = sign * value, sign * maximum
     else:
-        value, maximum = 100.0 * value / maximum, 100.0
+        row = int(grid.branches.row[limits.place[limit]])
+        percent = (
+            case.limits.line_loading_percent_max
+            if kind == "line"
+            else case.limits.trafo_loading_percent_max
+        )[row]
+        value, maximum = float(percent) * value / maximum, float(percent)
     return ReachedLimit(
-        element_kind=limits.element_kind[limit],
+        element_kind=kind,
         element=int(limits.element[limit]),
         side=limits.side[limit],
         period=column,

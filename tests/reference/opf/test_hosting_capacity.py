@@ -123,6 +123,26 @@ def test_one_more_tick_breaks_the_limit_that_is_named() -> None:
     assert reached.value == pytest.approx(float(net.res_bus.vm_pu.max()), abs=1e-7)
 
 
+def test_a_line_is_named_with_its_loading_and_its_limit_in_percent() -> None:
+    network = library_network("case33bw", slack_vm_pu=1.0)
+    max_i_ka = np.full(len(network.lines.index), 0.4)
+    lines = dataclasses.replace(network.lines, max_i_ka=max_i_ka)
+    case = make_case(dataclasses.replace(network, lines=lines), [], line_loading_percent_max=60.0)
+    (found,) = hosting_capacities(case, Addition(injection=-np.ones(1) + 0j, tick_mw=0.01), [21])
+    net = pandapower_net("pandapower:case33bw")
+    net.ext_grid["vm_pu"], net.line["max_i_ka"] = 1.0, 0.4
+    import pandapower
+
+    pandapower.create_load(net, 21, p_mw=found.capacity_mw + 0.01)
+    assert solves(net)
+    reached = found.reached
+    assert reached is not None
+    fullest = int(net.res_line.loading_percent.idxmax())
+    assert (reached.element_kind, reached.element) == ("line", fullest)
+    assert reached.value == pytest.approx(float(net.res_line.loading_percent.max()), abs=1e-5)
+    assert (reached.limit, reached.value > 60.0) == (60.0, True)
+
+
 def test_nothing_is_hosted_where_a_limit_is_broken_already() -> None:
     network = library_network("case33bw", slack_vm_pu=1.0)
     case = make_case(network, [], vm_pu_min=0.95)

@@ -61,7 +61,7 @@ def continuous_market(seed: int) -> ClearingCase:
             BilateralOrder(
                 id="pair", participant="P", buses=((1, 1.0),), bus_to=buses - 1,
                 participant_to="Q", p_mw=0.2 * ones,
-                price_eur_per_mwh=rng.uniform(-3.0, 6.0) * ones,
+                price_eur_per_mwh=rng.uniform(-4.0, 1.0) * ones,
             )
         )  # fmt: skip
     baseline = np.round(rng.uniform(0.1, 0.3, size), 3)

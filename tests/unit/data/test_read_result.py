@@ -10,6 +10,7 @@ import pytest
 
 from data.errors import InputError
 from data.readers.result_folder import read_result
+from data.records.clearing import ClearingCase
 from data.results import write_result
 from data.study import read_study
 from tests.support.clearing_folder import write_clearing
@@ -27,15 +28,20 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return folder
 
 
-def test_written_again_it_is_the_same(folder: Path, tmp_path: Path) -> None:
-    case = read_study(folder)
+@pytest.fixture(scope="module")
+def case(folder: Path) -> ClearingCase:
+    return read_study(folder)
+
+
+def test_written_again_it_is_the_same(folder: Path, case: ClearingCase, tmp_path: Path) -> None:
     write_result(read_result(folder, case), case, tmp_path)
     for name in FILES:
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
 
 
-def test_the_exchange_at_the_substation_covers_loads_and_losses(folder: Path) -> None:
-    case = read_study(folder)
+def test_the_exchange_at_the_substation_covers_loads_and_losses(
+    folder: Path, case: ClearingCase
+) -> None:
     result = read_result(folder, case)
     injected = sum(award.injection_mw.sum(axis=0) for award in result.awards)
     losses = result.grid.import_mw + injected - case.load_p_mw.sum(axis=1)
@@ -55,9 +61,8 @@ def test_the_exchange_at_the_substation_covers_loads_and_losses(folder: Path) ->
     ],
 )
 def test_a_damaged_folder_is_refused(
-    folder: Path, tmp_path: Path, name: str, old: str, new: str, said: str
+    folder: Path, case: ClearingCase, tmp_path: Path, name: str, old: str, new: str, said: str
 ) -> None:
-    case = read_study(folder)
     for file in FILES:
         (tmp_path / file).write_bytes((folder / file).read_bytes())
     text = (tmp_path / name).read_text()
@@ -67,11 +72,11 @@ def test_a_damaged_folder_is_refused(
         read_result(tmp_path, case)
 
 
-def test_another_study_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_another_study_is_refused(folder: Path, case: ClearingCase, tmp_path: Path) -> None:
     summary = json.loads((folder / "summary.json").read_text())
     summary["input_sha256"] = "0" * 64
     (tmp_path / "summary.json").write_text(json.dumps(summary))
     with pytest.raises(InputError, match="input_sha256 differs"):
-        read_result(tmp_path, read_study(folder))
+        read_result(tmp_path, case)
     with pytest.raises(InputError, match=r"holds no summary\.json"):
-        read_result(tmp_path / "absent", read_study(folder))
+        read_result(tmp_path / "absent", case)

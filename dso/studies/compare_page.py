@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from dso.report.colours import Scale, difference_scale, price_scale
+from dso.report.colours import DIVERGING, Scale, price_scale
 from dso.report.feeder_map import draw_feeder
 from dso.report.numbers import fixed
 from dso.report.page import STATUS_WORDS, Tile, Tone
@@ -22,6 +23,8 @@ from dso.studies.key_figures import LABELS
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 LIMITS_SHOWN: Final = 40
+DIFFERENCE_MIN: Final = 0.01
+"""What the colours of price differences span at least [EUR/MWh]."""
 TONES: Final[dict[str, Tone]] = {"certified": "good", "certified_with_slack": "warn"}
 TILES: Final = ("objective_eur", "price_eur_per_mwh_mean", "curtailed_mwh", "losses_mwh")
 
@@ -86,9 +89,19 @@ def _scales(compared: Sequence[Compared], mapped: Sequence[int]) -> dict[str, Sc
     differences = [_mean_difference(compared, place) for place in mapped]
     means = [each.prices().mean(axis=1) for _, each in drawable(compared)]
     return {
-        "difference": difference_scale(np.concatenate(differences or [np.zeros(1)])),
+        "difference": _symmetric(float(np.abs(differences).max(initial=0.0))),
         "price": price_scale(np.concatenate(means or [np.zeros(1)])),
     }
+
+
+def _symmetric(reach: float) -> Scale:
+    """Return a scale about zero [EUR/MWh], to the reach rounded up to two digits."""
+    if not reach > DIFFERENCE_MIN:
+        reach = DIFFERENCE_MIN
+    place = math.floor(math.log10(reach))
+    step = 10.0 ** (place - 1)
+    top = math.ceil(round(reach / step, 6)) * step
+    return Scale(low=-top, high=top, unit="EUR/MWh", digits=max(1, 2 - place), stops=DIVERGING)
 
 
 def _signed(value: float | None, digits: int) -> str:

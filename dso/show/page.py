@@ -18,6 +18,7 @@ from dso.show.views import ElementPart, Selection, ShowView
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 ELEMENTS_SHOWN: Final = 10
+REFUSED_SHOWN: Final = 40
 TONES: Final[dict[str, Tone]] = {"certified": "good", "certified_with_slack": "warn"}
 
 
@@ -60,6 +61,7 @@ def _context(view: ShowView, selection: Selection) -> dict[str, object]:
         "elements": view.elements[:ELEMENTS_SHOWN],
         "largest": [_largest(element) for element in view.elements[:ELEMENTS_SHOWN]],
         "elements_count": len(view.elements),
+        "refused": view.refused[:REFUSED_SHOWN],
         "certificate": _certificate(view),
         "input_sha256": _text(view, "input_sha256"),
         "specifications": island({figure.name: figure.specification() for figure in figures}),

@@ -15,7 +15,7 @@ from data.readers.result_tables import Columns, read_result_table
 from data.study import case_sha256, read_study
 from dso.report.views import FeederView, Floats, Ints
 from dso.show.feeder import reach_of, view_feeder
-from dso.show.views import ElementPart, Shortage, ShowView
+from dso.show.views import ElementPart, Refused, Shortage, ShowView
 
 SUMMARY_FILE: Final = "summary.json"
 SUBSTATION: Final = "Substation exchange"
@@ -63,6 +63,7 @@ def read_view(folder: Path, study: Path) -> ShowView:
     prices = read_result_table(folder, "prices.csv")
     buses = read_result_table(folder, "buses.csv")
     branches = read_result_table(folder, "branches.csv")
+    orders = read_result_table(folder, "orders.csv")
     loading = np.full((len(feeder.branch_name), len(case.periods)), np.nan)
     rows = at.branches(branches)
     known = rows >= 0
@@ -83,6 +84,8 @@ def read_view(folder: Path, study: Path) -> ShowView:
         vm_pu=at.fill(buses, "vm_pu"),
         loading_percent=loading,
         shortages=_shortages(summary, at),
+        refused=_refused(orders),
+        orders_count=len(orders["order"]),
         summary=summary,
     )
 
@@ -200,6 +203,20 @@ def name_limit(feeder: FeederView, kind: str, element: int, side: str) -> str:
         return f"{SUBSTATION}, {side}" if side else SUBSTATION
     name = feeder.name_of(kind, element)
     return f"{name}, {side} voltage" if kind == "bus" else name
+
+
+def _refused(table: Columns) -> tuple[Refused, ...]:
+    """Orders that carry a reason: rejected ones first, then those accepted in part."""
+    found = [
+        Refused(order=order, status=status, reason=reason)
+        for order, status, reason in zip(
+            table["order"].tolist(), table["status"].tolist(), table["reason"].tolist(),
+            strict=True,
+        )
+        if reason
+    ]  # fmt: skip
+    ranks = ("paradoxically_rejected", "rejected", "partial", "accepted")
+    return tuple(sorted(found, key=lambda each: (ranks.index(each.status), each.order)))
 
 
 def _shortages(summary: Mapping[str, object], at: _Axes) -> tuple[Shortage, ...]:

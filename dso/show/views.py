@@ -51,6 +51,15 @@ class Shortage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """An order that was not accepted as it stands, or a storage or shift that stays idle."""
+
+    order: str
+    status: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reach:
     """How each bus hangs on the substation: positions as in the feeder's buses.
 
@@ -99,6 +108,8 @@ class ShowView:
     vm_pu: Floats
     loading_percent: Floats
     shortages: tuple[Shortage, ...]
+    refused: tuple[Refused, ...]
+    orders_count: int
     summary: Mapping[str, object]
 
     def local_starts(self) -> tuple[datetime, ...]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from collections.abc import Callable
@@ -159,3 +160,14 @@ def test_command_says_what_a_folder_lacks(
     told = capsys.readouterr().err
     assert "2 problems" in told
     assert "dso clear STUDY --out DIR" in told
+
+
+def test_refused_orders_stand_with_their_reason(written: Path, scarce: Path, page: str) -> None:
+    with (written / "orders.csv").open(encoding="utf-8", newline="") as stream:
+        (pv,) = [row for row in csv.DictReader(stream) if row["reason"]]
+    assert pv["order"] == "pv"
+    section = page.split('<section id="orders"')[1].split("</section>")[0]
+    assert pv["reason"].replace('"', "&#34;") in section
+    assert "1 of 2 orders" in section
+    assert "dso explain RUN --order ID" in section
+    assert "partial" in build_show(scarce).decode().split('<section id="orders"')[1]

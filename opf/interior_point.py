@@ -51,6 +51,8 @@ FIRST_ROOM: Final = 0.05
 FIRST_PRICE: Final = 1.0
 # What rounding leaves of a distance to a bound.
 LEAST_DISTANCE: Final = 1e-15
+# Where the barrier ends [EUR].
+LEAST_BARRIER: Final = 1e-24
 # Least room of a limit that joins [MW-equivalent].
 LEAST_ROOM: Final = 1e-2
 
@@ -314,7 +316,7 @@ class _Method:
         ahead = float(product[0][has[0]].sum() + product[1][has[1]].sum()) / bounds
         barrier = left.barrier * (ahead / left.barrier) ** 3
         least = min(KEEP_BARRIER * float(np.abs(left.dual).max(initial=0.0)), left.barrier)
-        barrier = max(barrier, least, 1e-14)
+        barrier = max(barrier, least, LEAST_BARRIER)
         goal = (
             barrier - guess.u * guess.lower_price,
             barrier + guess.u * guess.upper_price,

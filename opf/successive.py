@@ -43,6 +43,8 @@ Floats = NDArray[np.float64]
 
 # Curvature kept where prices leave none, as a share of the import price's own.
 LEAST_CURVATURE: Final = 0.02
+# Share of the tolerance that the interior point method goes to: ticks take some of it.
+MARGIN: Final = 0.3
 # KKT residual below which Newton steps are tried, and how many at a time.
 POLISH_BELOW: Final = 1e-2
 NEWTON_STEPS_MAX: Final = 40

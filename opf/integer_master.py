@@ -363,30 +363,13 @@ def _build_base(problem: Problem, integers: IntegerProgramme) -> _Base:
     """Columns and rows that no AC point changes."""
     res, size = problem.resources, problem.periods
     free = problem.programme.free
-    position = problem.programme.free_position
     fixed = np.where(np.isfinite(res.lower), res.lower, 0.0)
     fixed[free] = 0.0
-    node_of_bus = dict(
-        zip(problem.case.network.buses.index.tolist(), problem.grid.bus_node.tolist(), strict=True)
-    )
-    column = position[res.inject_column]
-    moving = column >= 0
-    # (column, node, period, p, q) of everything that injects; integer columns come after the free
-    column_parts = [column[moving]]
-    node_parts = [res.inject_node[moving]]
-    period_parts = [res.period[res.inject_column[moving]]]
-    p_parts, q_parts = [res.inject_p[moving]], [res.inject_q[moving]]
-    for columns, bus, period, p, q in integers.injections:
-        column_parts.append(-1 - columns)
-        node_parts.append(np.full(len(columns), node_of_bus[bus], dtype=np.int64))
-        period_parts.append(period)
-        p_parts.append(p)
-        q_parts.append(q)
-    columns, nodes, periods = map(np.concatenate, (column_parts, node_parts, period_parts))
+    columns, nodes, periods, by_part = _injections(problem, integers)
     at_fixed = res.injection(fixed) - res.fixed
     entries, pairs, right, is_q = [], [], [], []
     offset = 0
-    for part, values in enumerate((np.concatenate(p_parts), np.concatenate(q_parts))):
+    for part, values in enumerate(by_part):
         used = values != 0.0
         key, place = np.unique(nodes[used] * size + periods[used], return_inverse=True)
         entries.append((offset + place, columns[used], -values[used]))
@@ -436,3 +419,27 @@ def _build_base(problem: Problem, integers: IntegerProgramme) -> _Base:
         import_at=import_at,
         integer_at=integer_at,
     )
+
+
+def _injections(
+    problem: Problem, integers: IntegerProgramme
+) -> tuple[Ints, Ints, Ints, tuple[Floats, Floats]]:
+    """Column (an integer one as -1 - number), node, period and (p, q) of all that injects."""
+    res = problem.resources
+    node_of_bus = dict(
+        zip(problem.case.network.buses.index.tolist(), problem.grid.bus_node.tolist(), strict=True)
+    )
+    column = problem.programme.free_position[res.inject_column]
+    moving = column >= 0
+    column_parts = [column[moving]]
+    node_parts = [res.inject_node[moving]]
+    period_parts = [res.period[res.inject_column[moving]]]
+    p_parts, q_parts = [res.inject_p[moving]], [res.inject_q[moving]]
+    for columns, bus, period, p, q in integers.injections:
+        column_parts.append(-1 - columns)
+        node_parts.append(np.full(len(columns), node_of_bus[bus], dtype=np.int64))
+        period_parts.append(period)
+        p_parts.append(p)
+        q_parts.append(q)
+    columns, nodes, periods = map(np.concatenate, (column_parts, node_parts, period_parts))
+    return columns, nodes, periods, (np.concatenate(p_parts), np.concatenate(q_parts))

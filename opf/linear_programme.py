@@ -230,6 +230,11 @@ class Relaxation:
         self._highs.changeColsBounds(len(self.whole), self.whole, lower, upper)
         self._highs.run()
         status = self._highs.getModelStatus()
+        if status == highspy.HighsModelStatus.kUnknown:
+            # from a warm basis HiGHS may not recognise that no point exists; from none it does
+            self._highs.clearSolver()
+            self._highs.run()
+            status = self._highs.getModelStatus()
         if _says_infeasible(status):
             return None
         if status != highspy.HighsModelStatus.kOptimal:

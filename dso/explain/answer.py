@@ -21,6 +21,9 @@ from opf.explanations.shortage import explain_status
 SCHEMA: Final = "gridclear explanation 1"
 HEADER: Final = ("part", "sensitivity", "shadow price", "EUR/MWh")
 LINES_MAX: Final = 8
+FIRST_NOTE_SPOKEN: Final = (
+    "paradoxical", "not_feasible", "no_clearing", "no_cycle_pays", "no_move_pays",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +72,8 @@ def answer_price(published: Published, bus: int, period: int) -> Answer:
 def answer_order(published: Published, order_id: str) -> Answer:
     """Explain what an order got."""
     order = explain_order(published, order_id)
-    spoken = 1 if order.reason in ("paradoxical", "not_feasible", "no_clearing") else 0
+    # the sentences say these already
+    spoken = 1 if order.reason in FIRST_NOTE_SPOKEN else 0
     return Answer(
         sentences=order_sentences(published, order),
         table=_order_table(published, order),

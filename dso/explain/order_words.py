@@ -95,13 +95,16 @@ def _state(published: Published, order: OrderExplanation) -> str:
     )
 
 
+def _whole_state(order: OrderExplanation) -> str:
+    """What was refused of an order that is decided as a whole."""
+    verdict = "accepted in part" if order.status == "partial" else "rejected"
+    return f"{_subject(order)} was {verdict}, {_share_words(order)}: "
+
+
 def _refused(published: Published, order: OrderExplanation) -> tuple[str, str]:
     """Rejected or cut by price, or by a limit that takes from the price."""
     line = _binding_line(order)
-    if order.deciding_period is None:
-        lead = f"{_subject(order)} was {order.status}, {_share_words(order)}: "
-    else:
-        lead = _state(published, order)
+    lead = _whole_state(order) if order.deciding_period is None else _state(published, order)
     assert order.market_price_eur_per_mwh is not None
     assert order.limit_price_eur_per_mwh is not None
     gap = order.market_price_eur_per_mwh - order.limit_price_eur_per_mwh
@@ -123,7 +126,7 @@ def _refused(published: Published, order: OrderExplanation) -> tuple[str, str]:
 
 def _marginal(published: Published, order: OrderExplanation) -> tuple[str, str]:
     line = _binding_line(order)
-    lead = f"{_subject(order)} was {order.status}, {_share_words(order)}: "
+    lead = _whole_state(order)
     if order.deciding_period is not None:
         lead = _state(published, order)
     assert order.market_price_eur_per_mwh is not None
@@ -168,9 +171,12 @@ def _threshold_words(published: Published, order: OrderExplanation, found: Thres
     where = " in all periods" if t is None else f" in {when(published.case, t)}"
     if found.confirmed is False:
         return f"with the order in, the mean DLMP is {money(found.price_eur_per_mwh)} EUR/MWh"
-    article = "a bid" if found.direction == "at_least" else "an offer"
-    if order.kind == "bilateral":
-        article = "a bid"
+    if order.kind == "curtail" and found.price_eur_per_mwh < 0:
+        return (
+            f"only an offer of {price} would have been accepted, and a curtail order asks for >= 0"
+        )
+    bid = found.direction == "at_least" or order.kind == "bilateral"
+    article = "a bid" if bid else "an offer"
     words = f"{article} of {price}{where} would have been accepted"
     if found.price_range is not None:
         low, high = found.price_range.low_eur_per_mwh, found.price_range.high_eur_per_mwh
@@ -238,7 +244,8 @@ def _nothing(_published: Published, order: OrderExplanation) -> tuple[str, str]:
 
 def _no_clearing(_published: Published, order: OrderExplanation) -> tuple[str, str]:
     first = f"{_subject(order)} got nothing because there is no clearing."
-    return first, f"{'; '.join(order.notes)}."
+    why = "; ".join(order.notes)
+    return first, f"{why[:1].upper()}{why[1:]}."
 
 
 _WORDS: Final[dict[ReasonCode, Callable[[Published, OrderExplanation], tuple[str, str]]]] = {

@@ -143,6 +143,17 @@ def _collapse_sentences(published: Published, collapse: Collapse) -> tuple[str, 
     second = (
         f"Just before, {collapse.weakest_name} has the lowest voltage "
         f"({fixed(collapse.weakest_vm_pu, 3)} pu)"
-        f"{_helpers(collapse.helpers, '; orders that lift it most: ')}."
+        f"{_lifting(collapse.helpers)}."
     )
     return first, second
+
+
+def _lifting(helpers: tuple[Helper, ...]) -> str:
+    """Orders that lift a voltage, the strongest first, against the place that lifts it most."""
+    if not helpers:
+        return ", and no order lifts it"
+    named = ", ".join(
+        f"{helper.order} ({fixed(100.0 * helper.relief_mw_per_mw, 0)} % of the best place)"
+        for helper in helpers[:3]
+    )
+    return f"; orders that lift it most per MW: {named}"

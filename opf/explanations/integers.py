@@ -34,7 +34,6 @@ SIZE_NOT_CONFIRMED: Final = (
     "as a block of its own that takes all or nothing, 1 % less or more of that size does not flip "
     "the decision"
 )
-BELOW_ZERO: Final = "a curtail order cannot ask for less than 0 EUR/MWh: no price would do"
 NEVER_TAKEN: Final = "cleared again with a price that any market would take, it is still left out"
 NO_RUN_FITS: Final = (
     "no run of it fits: its duration, its rebound within the horizon and the power of its load"
@@ -184,8 +183,6 @@ def _with_threshold(
         return dataclasses.replace(explained, notes=(*explained.notes, NEVER_TAKEN))
     price, confirmed = turn
     notes = () if confirmed else (NOT_CONFIRMED,)
-    if isinstance(order, CurtailOrder) and price < 0:
-        notes = (*notes, BELOW_ZERO)
     return dataclasses.replace(
         explained,
         threshold=Threshold(

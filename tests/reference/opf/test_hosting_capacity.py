@@ -41,13 +41,7 @@ def bisect(holds: Callable[[float], bool], low: float, high: float, tick: float)
 
 
 def pandapower_capacity(
-    nets: list[Any],
-    case: ClearingCase,
-    bus: int,
-    injection: list[float],
-    *,
-    high: float,
-    tick: float,
+    nets: list[Any], case: ClearingCase, bus: int, injection: list[float], high: float, tick: float
 ) -> float:
     """Bisection over pandapower power flows of every period, one network each."""
     import pandapower

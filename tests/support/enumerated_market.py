@@ -45,6 +45,8 @@ Floats = NDArray[np.float64]
 MARGIN: Final = (0.05, 0.02)
 # A surplus is negative below this [EUR/MWh of energy moved]: what a solver leaves of a zero.
 LOSS_EUR_PER_MWH: Final = 3e-4
+# Ratios nearer than this are the same.
+SAME_RATIO: Final = 1e-6
 
 
 class Market(Protocol):
@@ -280,7 +282,9 @@ def paradoxically_rejected(case: ClearingCase, verdict: Verdict) -> dict[str, fl
 def _has_room(case: ClearingCase, block: BlockOrder, ratio: dict[str, float]) -> bool:
     """Whether parent and group would admit a rejected block at its least ratio."""
     if block.parent is not None:
-        return ratio.get(block.parent, 0.0) >= max(block.acceptance_min, 1e-9)
+        return (
+            ratio.get(block.parent, 0.0) >= max(block.acceptance_min, SAME_RATIO) - SAME_RATIO / 2
+        )
     if block.exclusive_group is None:
         return True
     taken = sum(
@@ -288,4 +292,4 @@ def _has_room(case: ClearingCase, block: BlockOrder, ratio: dict[str, float]) ->
         for other in blocks_of(case.orders)
         if other.exclusive_group == block.exclusive_group
     )
-    return taken + block.acceptance_min <= 1.0 + 1e-9
+    return taken + block.acceptance_min <= 1.0 + SAME_RATIO

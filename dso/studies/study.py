@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +23,7 @@ from dso.studies.settings import Setting
 CLEARING: Final = "clearing"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Study:
     """One clearing to be made, and where its network is from.
 
@@ -43,7 +44,7 @@ class Study:
     network_changes: tuple[NetworkChange, ...] = ()
     order_rules: OrderRules = NO_RULES
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """Hash of the case, as results carry it."""
         return case_sha256(self.case)

@@ -9,7 +9,8 @@ from typing import Final
 DESCRIPTION: Final = """\
 Clear one market with AC physics: read a study folder (study.toml, orders.json and, optionally,
 profiles.csv, import_price.csv, position.csv, network.json) and write awards, prices with their
-parts, grid state and the certificate as CSV and JSON.
+parts, grid state and the certificate as CSV and JSON. A copy of the study goes into the subfolder
+study of the output, for dso explain and dso show.
 
 [order_rules] in study.toml holds what the market demands of every order: price_min_eur_per_mwh,
 price_max_eur_per_mwh, price_tick_eur_per_mwh, power_tick_mw, power_min_mw. Each is optional; orders

@@ -65,11 +65,11 @@ PYOMO: Final = "pyomo, linear at the ac optimum"
 
 @dataclass(slots=True)
 class Split:
-    """Seconds spent in the three costly parts of the `ac` engine."""
+    """Seconds spent in the costly parts of the `ac` engine."""
 
     power_flow_s: float = 0.0
-    programme_s: float = 0.0
-    newton_s: float = 0.0
+    systems_s: float = 0.0
+    steps_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,16 +115,24 @@ class Measurement:
 
 @contextlib.contextmanager
 def timed_parts() -> Iterator[Split]:
-    """Measure power flow with adjoints, the quadratic programme and the Newton system."""
-    from opf import successive
+    """Measure power flow with adjoints, the interior point's systems, and steps after it."""
+    from opf import interior_point, successive
+    from opf.kkt_system import KktSystem
     from opf.quadratic import StepProgramme
 
     split = Split()
     parts: tuple[tuple[Any, str, str], ...] = (
+        (interior_point, "solve_state", "power_flow_s"),
+        (interior_point, "linearise", "power_flow_s"),
         (successive, "solve_state", "power_flow_s"),
         (successive, "linearise", "power_flow_s"),
-        (successive, "newton_step", "newton_s"),
-        (StepProgramme, "solve", "programme_s"),
+        (KktSystem, "__init__", "systems_s"),
+        (KktSystem, "take_limits", "systems_s"),
+        (KktSystem, "factorise", "systems_s"),
+        (KktSystem, "is_convex", "systems_s"),
+        (KktSystem, "solve", "systems_s"),
+        (successive, "newton_step", "steps_s"),
+        (StepProgramme, "solve", "steps_s"),
     )
     originals = [(owner, name, getattr(owner, name)) for owner, name, _ in parts]
 
@@ -268,9 +276,9 @@ def _probed_loads(case: ClearingCase, price: np.ndarray) -> list[int]:
 def describe(found: Sequence[Measurement], stated: Sequence[Statement], runs: int) -> str:
     """Return the section of docs/benchmarks.md."""
     head = (
-        "| engine | day | start | status | s (median, spread) | power flow + adjoints / programme "
-        "/ Newton / rest | iterations | objective [EUR] | worst violation in the replay | price "
-        "error |"
+        "| engine | day | start | status | s (median, spread) | power flow + adjoints / interior "
+        "point systems / steps after it / rest | iterations | objective [EUR] | worst violation "
+        "in the replay | price error |"
     )
     words = (
         f"`make bench-clearing`: 96 quarter-hours, {runs} runs each, one BLAS thread.\n",
@@ -289,15 +297,15 @@ def describe(found: Sequence[Measurement], stated: Sequence[Statement], runs: in
     lines = [*words, head, "|" + "---|" * 10]
     for one in found:
         certificate, split = one.result.certificate, one.split
-        rest = one.seconds[-1] - split.power_flow_s - split.programme_s - split.newton_s
+        rest = one.seconds[-1] - split.power_flow_s - split.systems_s - split.steps_s
         error = ""
         if one.price_error is not None:
             error = f"{one.price_error.relative:.1e} ({one.price_error.kinks} kinks)"
         lines.append(
             f"| {one.engine} | {one.day} | {one.start} | {one.result.status} "
             f"| {statistics.median(one.seconds):.2f} ({min(one.seconds):.2f} to "
-            f"{max(one.seconds):.2f}) | {split.power_flow_s:.2f} / {split.programme_s:.2f} / "
-            f"{split.newton_s:.2f} / {rest:.2f} | {certificate.iterations} "
+            f"{max(one.seconds):.2f}) | {split.power_flow_s:.2f} / {split.systems_s:.2f} / "
+            f"{split.steps_s:.2f} / {rest:.2f} | {certificate.iterations} "
             f"| {one.result.objective_eur:,.4f} | {certificate.worst_voltage_violation_pu:.1e} pu, "
             f"{certificate.worst_loading_violation_percent:.1e} % | {error} |"
         )

@@ -21,7 +21,7 @@ from opf.one_direction import optimise_one_way
 from opf.paradox import with_search
 from opf.power_flow import PowerFlowDiverged
 from opf.prices import price_buses
-from opf.problem import Problem, cost_eur, prepare_problem
+from opf.problem import Problem, Tolerances, cost_eur, prepare_problem
 from opf.quadratic import StepInfeasible, StepStopped
 from opf.settled import list_slack, settle_on_ticks
 from opf.successive import Solution
@@ -37,6 +37,7 @@ def clear_case(
     progress: Progress | None = None,
     out_of_time: Callable[[], bool] | None = None,
     cone_bound: bool = False,
+    tolerances: Tolerances | None = None,
 ) -> ClearingResult:
     """Clear a case: awards the grid can carry, a price at every bus, and a certificate.
 
@@ -55,6 +56,8 @@ def clear_case(
     cone_bound : bool, optional
         Where the linear programme proves no bound, solve the cone relaxation for one: as long again
         as the clearing, or longer. The awards and prices stay the same.
+    tolerances : Tolerances, optional
+        When the solve may stop, instead of the standard ones; what the certificate asks stays.
 
     Returns
     -------
@@ -76,7 +79,7 @@ def clear_case(
                 f"formulation {case.formulation!r}: the cone bound belongs to results of 'ac'"
             )
         return with_reasons(case, clear_approximation(case))
-    problem = prepare_problem(case)
+    problem = prepare_problem(case, tolerances)
     if cone_bound and integer_orders(case):
         raise UnsupportedComponent(
             "the cone bound says nothing about block and curtail orders: clear without it, the "

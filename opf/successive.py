@@ -1,9 +1,11 @@
-"""Successive quadratic optimisation anchored at AC power flow.
+"""From a prepared case to its optimum, anchored at AC power flow.
 
-Each iteration linearises import and near-active limits at the AC solution of the present schedule
-by adjoints, solves one quadratic programme in the resources, and accepts its step on the AC merit
-(cost plus priced violation). It stops when the schedule is AC-feasible and the KKT residual,
-measured at the AC point with its own gradients, is below the tolerance.
+The interior point method (`opf.interior_point`) goes first and nearly always all the way. Where it
+stops short, Newton steps and successive quadratic programmes go on from its point, or from the
+start where it found none: each linearises import and near-active limits at the AC solution of the
+present schedule by adjoints, solves one quadratic programme in the resources, and accepts its step
+on the AC merit (cost plus priced violation). All of it stops when the schedule is AC-feasible and
+the KKT residual, measured at the AC point with its own gradients, is below the tolerance.
 """
 
 from __future__ import annotations
@@ -239,7 +241,9 @@ def _from_within(
     out_of_time: Callable[[], bool] | None,
 ) -> Solution | None:
     """Where the interior point method and Newton steps after it lead, if anywhere."""
-    inner = find_interior_point(problem, x_start, problem.tolerances.kkt, progress, out_of_time)
+    inner = find_interior_point(
+        problem, x_start, MARGIN * problem.tolerances.kkt, progress, out_of_time
+    )
     if inner is None:
         return None
     step = Step(
@@ -265,14 +269,15 @@ def optimise(
     progress: Callable[[int, float, float], None] | None = None,
     out_of_time: Callable[[], bool] | None = None,
 ) -> Solution:
-    """Run the successive optimisation.
+    """Optimise: the interior point method, and successive steps where it is not enough.
 
     Parameters
     ----------
     problem : Problem
         Prepared case.
     x_start : ndarray, shape (columns,), optional
-        Where to start; every column at its lower bound otherwise.
+        Near where to start; otherwise the middle of all bounds, and for the steps after that every
+        column at its lower bound.
     progress : callable, optional
         Called with (iteration, KKT residual, worst violation in units of its tolerance).
     out_of_time : callable, optional
@@ -293,20 +298,21 @@ def optimise(
         When the starting schedule has no AC solution.
     """
     res, tol = problem.resources, problem.tolerances
-    found = _from_within(problem, x_start, progress, out_of_time)
-    if found is not None and (found.converged or found.stopped):
-        return found
-    x = np.where(np.isfinite(res.lower), res.lower, 0.0) if x_start is None else x_start
-    state = solve_state(problem.solver, res.injection(x))
     scarcity = problem.case.limits.scarcity_price_eur_per_mwh
-    lin = linearise(problem, state, choose_limits(problem, state, set()))
-    multipliers = Multipliers(limit=np.zeros(len(lin.chosen)), row=np.zeros(res.rows.shape[0]))
-    radius, iteration, near = np.inf, 0, False
-    point = found
-    if point is not None:
-        iteration, near = point.iterations, point.residuals.worst < POLISH_BELOW
-        x, state = point.x, point.state
+    point = _from_within(problem, x_start, progress, out_of_time)
+    if point is None:
+        x = np.where(np.isfinite(res.lower), res.lower, 0.0) if x_start is None else x_start
+        state = solve_state(problem.solver, res.injection(x))
+        lin = linearise(problem, state, choose_limits(problem, state, set()))
+        multipliers = Multipliers(limit=np.zeros(len(lin.chosen)), row=np.zeros(res.rows.shape[0]))
+        iteration, near = 0, False
+    elif point.converged or point.stopped:
+        return point
+    else:
+        x, state, iteration = point.x, point.state, point.iterations
         lin, multipliers = point.linearisation, point.multipliers
+        near = point.residuals.worst < POLISH_BELOW
+    radius, begun = np.inf, iteration
     while True:
         try:
             step = problem.programme.solve(
@@ -339,7 +345,7 @@ def optimise(
             return dataclasses.replace(point, converged=True)
         if out_of_time is not None and out_of_time():
             return dataclasses.replace(point, stopped="the time limit came")
-        if iteration >= tol.iterations_max or (radius < 1e-9 and share == 0.0):
+        if iteration - begun >= tol.iterations_max or (radius < 1e-9 and share == 0.0):
             return dataclasses.replace(point, stopped=f"no better point after {iteration} steps")
         near = point.residuals.worst < POLISH_BELOW
         if near:

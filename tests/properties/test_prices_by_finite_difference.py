@@ -19,6 +19,8 @@ from data.records.clearing import ClearingResult
 from data.units import MICRO_PER_UNIT
 from opf.clearing import clear_case
 from opf.linearise import Linearisation
+from opf.problem import Tolerances, prepare_problem
+from opf.successive import optimise
 from tests.support.independent_optimum import (
     IndependentOptimum,
     PriceComparison,
@@ -30,6 +32,8 @@ from tests.support.random_feeders import RandomFeeder, random_feeder
 SEEDS = range(50)
 QUICK = (10, 12, 15, 16, 18, 19, 21, 42)
 TOLERANCE = 1e-3
+# What the optimum is solved to before its awards go onto ticks of 1e-6 MW.
+TIGHT = Tolerances(kkt=1e-10, voltage_pu=1e-10, loading_share=1e-10, cap_mw=1e-10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +87,7 @@ def certificate_faults(result: ClearingResult) -> list[str]:
 
 def examine(feeder: RandomFeeder, *, buses: int = 5, all_periods: bool = True) -> Findings:
     """Clear the feeder, find its optimum independently, compare cost and prices."""
-    result = clear_case(feeder.case)
+    result = clear_case(feeder.case, tolerances=TIGHT)
     faults = certificate_faults(result)
     solver = IndependentOptimum(feeder.net, feeder.case)
     base = solver.solve(decisions_of(feeder.case, result))
@@ -104,6 +108,21 @@ def examine(feeder: RandomFeeder, *, buses: int = 5, all_periods: bool = True) -
 @pytest.mark.parametrize("seed", QUICK)
 def test_price_is_the_marginal_cost_of_another_code_path(seed: int) -> None:
     assert examine(random_feeder(seed), all_periods=False).faults == []
+
+
+@pytest.mark.parametrize("seed", [10, 21])
+def test_the_optimum_is_solved_to_1e_10(seed: int) -> None:
+    assert optimise(prepare_problem(random_feeder(seed).case, TIGHT)).residuals.worst < 1e-10
+
+
+@pytest.mark.slow
+def test_fifty_optima_are_solved_to_1e_10() -> None:
+    worst = {}
+    for seed in SEEDS:
+        solution = optimise(prepare_problem(random_feeder(seed).case, TIGHT))
+        if not (solution.converged and solution.residuals.worst < 1e-10):
+            worst[seed] = solution.residuals.worst
+    assert worst == {}
 
 
 @pytest.mark.parametrize("seed", [9, 19, 26])

@@ -35,8 +35,8 @@ from tests.support.random_markets import random_market
 # Two ticks: what an award may be off by rounding.
 TICK_MW = 2.5e-6
 STEP_MIN = 0.01
-# Markets with integer orders that clear in less than a second.
-INTEGER_SEEDS = (0, 1, 2, 3, 6, 7)
+# Markets with integer orders that clear in a few tenths of a second.
+INTEGER_SEEDS = (0, 1, 6, 7, 8, 11, 12, 14, 15, 16, 17, 18, 19)
 
 
 class Undecided(Exception):
@@ -244,9 +244,9 @@ def test_prices_and_sizes_named_for_integer_orders_turn_the_decision() -> None:
                 if not turns_at_share(case, order, explained.size.share):
                     wrong.append((seed, order.id, explained.size))
     assert wrong == []
-    assert tried >= 10
+    assert tried >= 15
     assert unconfirmed <= 0.2 * tried
-    assert paradoxical >= 2
+    assert paradoxical >= 3
 
 
 def turns_at_share(case: ClearingCase, order: Order, share: float) -> bool:

@@ -126,7 +126,8 @@ def car(draw: Draw, size: int, h: float) -> StorageOrder:
     last = draw(st.integers(first, size - 1))
     power, start = draw(number(0.02, 0.3)), draw(number(0.0, 0.2))
     reach = 0.9 * 0.95 * h * power * (last - first + 1)
-    departure = min(0.5, start + draw(number(0.0, 1.0, 1)) * reach)
+    # a full battery to the last digit cannot be had in whole ticks of power
+    departure = min(0.49, start + draw(number(0.0, 1.0, 1)) * reach)
     plugged = (np.arange(size) >= first) & (np.arange(size) <= last)
     ones = np.ones(size)
     return StorageOrder(

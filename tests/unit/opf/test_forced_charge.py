@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -78,3 +80,24 @@ def test_storages_without_a_choice_charge_and_are_certified() -> None:
         assert award.soc_mwh is not None
         assert np.allclose(award.charge_mw, 0.2, atol=1e-6)
         assert award.soc_mwh[-1] >= order.energy_mwh_end_min - 1e-9
+
+
+def test_a_car_that_leaves_full_is_not_filled_beyond_its_capacity() -> None:
+    """Whole ticks of power cannot meet both bounds: it leaves less than a tick short."""
+    ones = np.ones(PERIODS)
+    car = dataclasses.replace(
+        battery(0.0, start_mwh=0.126),
+        discharge_mw_max=0.0 * ones,
+        energy_mwh_max=0.5,
+        energy_mwh_departure_min=0.5,
+        efficiency_charge=0.93,
+    )
+    case = make_case(
+        library_network("case33bw"), [car], price=np.array([20.0, 30.0, 10.0, 15.0]),
+        periods=PERIODS,
+    )  # fmt: skip
+    result = clear_case(case)
+    energy = result.awards[0].soc_mwh
+    assert energy is not None
+    assert float(energy.max()) <= 0.5 + 1e-12
+    assert float(energy[-1]) >= 0.5 - 1e-6

@@ -186,9 +186,10 @@ def _deliver_generation(setpoint: Setpoint, available_mw: Floats, device: _Devic
     step = device.rules.ramp_share_per_period * rating
     delivered = wanted.copy()
     for period in range(1, len(wanted)):
-        before = delivered[period - 1]
+        # the ramp is that of the machine: neither a lull nor its own consumption knows one
+        before = max(delivered[period - 1], 0.0)
         ramped = min(max(wanted[period], before - step), before + step)
-        delivered[period] = min(ramped, available[period])  # a lull knows no ramp
+        delivered[period] = min(ramped, available[period])
     delivered = np.minimum(quantise_mw(delivered), available) + 0.0
     remarks += _count("ramp limit", np.abs(delivered - wanted) > 2 * AWARD_TICK_MW)
     short = setpoint.injection_mw - available > AWARD_TICK_MW

@@ -58,6 +58,18 @@ def test_state_of_charge_and_power_never_leave_their_bounds(
     np.testing.assert_allclose(path, delivery.soc_mwh, atol=1e-12)
 
 
+def test_own_consumption_ends_with_the_calm() -> None:
+    """A plant that drew 8 kW in a calm is not held there by its ramp."""
+    rules = FleetBehaviour(
+        generation_error=0.0, late_share=0.0, dead_band_share=0.0, ramp_share_per_period=1.0
+    )
+    (delivery,) = simulate_fleet(
+        setpoints=(told("sgen:0", [0.0, 0.0]),), orders=(generation("sgen:0", 2),),
+        recorded_mw={"sgen:0": np.array([-0.008, 0.0])}, day=DAY, behaviour=rules,
+    )  # fmt: skip
+    assert delivery.injection_mw.tolist() == [-0.008, 0.0]
+
+
 @given(st.data(), POWERS, ASSET, RULES)
 def test_generation_never_exceeds_what_was_available(
     data: st.DataObject, powers: list[float], asset: int, rules: FleetBehaviour

@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import csv
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 
 from dso.cli.main import main
-from tests.browser.pictures import Scheme, chromium, chromium_path, opened
+from tests.browser.page_checks import axe_faults, sideways
+from tests.browser.pictures import Scheme, opened
 from tests.support.small_study import small_folder
 
 pytestmark = pytest.mark.browser
 PAGES = ("reinforce", "hosting", "contingency", "taps", "banks")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not chromium_path().is_file():
-        message = f"browser tests not run: no Chromium at {chromium_path()}; set DSO_CHROMIUM"
-        if os.environ.get("DSO_REQUIRE_SERVICES") == "1":
-            pytest.fail(message, pytrace=False)
-        pytest.skip(message)
-    with chromium() as started:
-        yield started
 
 
 def run(*words: object) -> None:
@@ -67,18 +54,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run("taps", place / "study", "--bank", "0:-0.3:4", "--bank", "1:-0.3:2", "--out",
         place / "banks", "--quiet")  # fmt: skip
     return place
-
-
-def axe_faults(page: Page) -> list[str]:
-    return [
-        f"{violation['id']}: {node['target']} {node['failureSummary']}"
-        for violation in Axe().run(page).response["violations"]
-        for node in violation["nodes"]
-    ]
-
-
-def sideways(page: Page) -> int:
-    return int(page.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 
 from data.readers.simbench import load_simbench
 from dso.report import build_report
-from tests.browser.pictures import Scheme, chromium, chromium_path, opened, take_pictures
+from tests.browser.page_checks import axe_faults, sideways
+from tests.browser.pictures import Scheme, opened, take_pictures
 from tests.support.day_folder import write_day_folder
 from tests.support.feeder_sketch import sketch_of
 
 pytestmark = pytest.mark.browser
 SCHEMES: tuple[Scheme, ...] = ("light", "dark")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not chromium_path().is_file():
-        message = f"browser tests not run: no Chromium at {chromium_path()}; set DSO_CHROMIUM"
-        if os.environ.get("DSO_REQUIRE_SERVICES") == "1":
-            pytest.fail(message, pytrace=False)
-        pytest.skip(message)
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
@@ -41,18 +28,6 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = folder / "report.html"
     path.write_bytes(build_report(folder))
     return path
-
-
-def axe_faults(page: Page) -> list[str]:
-    return [
-        f"{violation['id']}: {node['target']} {node['failureSummary']}"
-        for violation in Axe().run(page).response["violations"]
-        for node in violation["nodes"]
-    ]
-
-
-def sideways(page: Page) -> int:
-    return int(page.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 
 from dso.show import build_show
-from tests.browser.pictures import Scheme, chromium, chromium_path, opened
+from tests.browser.page_checks import axe_faults, sideways
+from tests.browser.pictures import Scheme, opened
 from tests.support.clearing_folder import write_clearing
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not chromium_path().is_file():
-        message = f"browser tests not run: no Chromium at {chromium_path()}; set DSO_CHROMIUM"
-        if os.environ.get("DSO_REQUIRE_SERVICES") == "1":
-            pytest.fail(message, pytrace=False)
-        pytest.skip(message)
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
@@ -36,18 +23,6 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
     page = folder / "show.html"
     page.write_bytes(build_show(folder, period="1", bus="17"))
     return page
-
-
-def axe_faults(page: Page) -> list[str]:
-    return [
-        f"{violation['id']}: {node['target']} {node['failureSummary']}"
-        for violation in Axe().run(page).response["violations"]
-        for node in violation["nodes"]
-    ]
-
-
-def sideways(page: Page) -> int:
-    return int(page.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 375), ("dark", 375), ("dark", 1440)])

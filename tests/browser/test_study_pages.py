@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import csv
 import itertools
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 
 from dso.cli.main import main
 from dso.studies import parse_settings
 from dso.studies.history import change_study
-from tests.browser.pictures import Scheme, chromium, chromium_path, opened
+from tests.browser.page_checks import axe_faults, sideways
+from tests.browser.pictures import Scheme, opened
 from tests.support.small_study import CLOCK, small_folder
 
 pytestmark = pytest.mark.browser
@@ -36,17 +34,6 @@ settings = {"line.99.max_i_ka" = 1}
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not chromium_path().is_file():
-        message = f"browser tests not run: no Chromium at {chromium_path()}; set DSO_CHROMIUM"
-        if os.environ.get("DSO_REQUIRE_SERVICES") == "1":
-            pytest.fail(message, pytrace=False)
-        pytest.skip(message)
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("pages")
     small_folder(place / "base")
@@ -60,18 +47,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "sweep.toml").write_text(SPEC)
     assert main(["sweep", str(place / "sweep.toml"), "--out", str(place / "sweep")]) == 3
     return place
-
-
-def axe_faults(page: Page) -> list[str]:
-    return [
-        f"{violation['id']}: {node['target']} {node['failureSummary']}"
-        for violation in Axe().run(page).response["violations"]
-        for node in violation["nodes"]
-    ]
-
-
-def sideways(page: Page) -> int:
-    return int(page.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
 
 
 @pytest.mark.parametrize("name", ["comparison", "sweep"])

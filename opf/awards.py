@@ -32,6 +32,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 AwardStatus = Literal["accepted", "partial", "rejected", "paradoxically_rejected"]
 HALF_TICK: Final = 0.5 * AWARD_TICK_MW
+# Rounding of floats in a state of charge.
+ROUNDING_MWH: Final = 1e-12
 
 
 def _to_ticks(power_mw: Floats, lower: Floats, upper: Floats) -> Floats:
@@ -77,11 +79,12 @@ def _round_storage(order: StorageOrder, columns: OrderColumns, x: Floats, mtu_h:
             wanted = (into / MICRO_PER_UNIT * gain - ahead) / loss * MICRO_PER_UNIT
             out = min(max(round(wanted), 0), int(most_out[t]))
         new = kept + (into * gain - out * loss) / MICRO_PER_UNIT
-        while new < floor[t] and (out > 0 or into < most[t]):
+        while new < floor[t] - ROUNDING_MWH and (out > 0 or into < most[t]):
             into, out = (into, out - 1) if out > 0 else (into + 1, out)
             new = kept + (into * gain - out * loss) / MICRO_PER_UNIT
         # where no tick meets both, the capacity is physics
-        while new > order.energy_mwh_max and (into > 0 or out < most_out[t]):
+        full = order.energy_mwh_max + ROUNDING_MWH
+        while new > full and (into > 0 or out < most_out[t]):
             into, out = (into - 1, out) if into > 0 else (into, out + 1)
             new = kept + (into * gain - out * loss) / MICRO_PER_UNIT
         x[columns.charge[t]], x[columns.discharge[t]] = into / MICRO_PER_UNIT, out / MICRO_PER_UNIT

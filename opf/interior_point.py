@@ -314,7 +314,9 @@ class _Method:
         ]
         bounds = max(int(has[0].sum() + has[1].sum()), 1)
         ahead = float(product[0][has[0]].sum() + product[1][has[1]].sum()) / bounds
-        barrier = left.barrier * (ahead / left.barrier) ** 3
+        # no bound anywhere: no barrier
+        share = ahead / left.barrier if left.barrier > 0 else 0.0
+        barrier = left.barrier * share**3
         least = min(KEEP_BARRIER * float(np.abs(left.dual).max(initial=0.0)), left.barrier)
         barrier = max(barrier, least, LEAST_BARRIER)
         goal = (

@@ -161,6 +161,12 @@ def _check_storage(replay: _Replay, order: StorageOrder) -> None:
     keep = Fraction((1.0 - order.self_discharge_per_day) ** (float(h) / 24.0))
     energy = Fraction(order.energy_mwh_start)
     plugged = [t for t in range(replay.size) if order.availability[t] > 0]
+
+    def spare(energy: Fraction) -> Fraction:
+        """Less than a tick may be missing where one more tick would overfill the storage."""
+        tick = TICK * h * Fraction(order.efficiency_charge)
+        return tick if energy + tick > Fraction(order.energy_mwh_max) else FLOAT
+
     for t in range(replay.size):
         share = float(order.availability[t])
         replay.within("bound", t, charge[t], 0.0, share * float(order.charge_mw_max[t]))
@@ -179,9 +185,9 @@ def _check_storage(replay: _Replay, order: StorageOrder) -> None:
         if not abs(stated - float(energy)) <= 1e-9:
             replay.say("column", t, f"states {stated} MWh, holds {float(energy)} MWh")
         departs = plugged and t == plugged[-1] and order.energy_mwh_departure_min is not None
-        if departs and energy < Fraction(order.energy_mwh_departure_min or 0.0) - FLOAT:
+        if departs and energy < Fraction(order.energy_mwh_departure_min or 0.0) - spare(energy):
             replay.say("departure", t, f"leaves with {float(energy):.7f} MWh")
-    if energy < Fraction(order.energy_mwh_end_min) - FLOAT:
+    if energy < Fraction(order.energy_mwh_end_min) - spare(energy):
         replay.say("end", replay.size - 1, f"ends with {float(energy):.7f} MWh")
 
 

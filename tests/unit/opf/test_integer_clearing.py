@@ -142,3 +142,25 @@ def test_a_curtailed_load_stays_among_the_fixed_loads() -> None:
     without = clear_case(make_case(network, [], price=PRICE, periods=PERIODS))
     assert with_order.objective_eur == pytest.approx(without.objective_eur, abs=1e-9)
     np.testing.assert_allclose(with_order.grid.import_mw, without.grid.import_mw, atol=1e-9)
+
+
+def test_a_rebound_alone_has_no_bound_and_still_clears() -> None:
+    """The reduction is all or nothing, so the rebound is the only column left to the solver."""
+    ones = np.ones(PERIODS)
+    order = CurtailOrder(
+        id="c1",
+        participant="Q",
+        buses=((24, 1.0),),
+        p_mw_max=0.2 * ones,
+        p_mw_min_on=0.2 * ones,
+        price_eur_per_mwh=1.0 * ones,
+        duration_periods_max=1,
+        activations_max=1,
+        rebound_share=0.5,
+        rebound_periods=1,
+    )
+    case = make_case(library_network("case33bw"), [order], price=PRICE, periods=PERIODS)
+    result = clear_case(case)
+    assert result.status == "certified", result.message
+    assert result.awards[0].status == "accepted"
+    assert result.awards[0].injection_mw.tolist() == [[0.0, 0.2, -0.1, 0.0]]

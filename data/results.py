@@ -203,7 +203,7 @@ def _summary(result: ClearingResult, case: ClearingCase) -> dict[str, object]:
     violations = sorted(
         result.violations, key=lambda v: (v.period, v.element_kind, v.element, v.side)
     )
-    return {
+    summary: dict[str, object] = {
         "name": result.case_name,
         "status": result.status,
         "message": result.message,
@@ -229,6 +229,30 @@ def _summary(result: ClearingResult, case: ClearingCase) -> dict[str, object]:
         "input_sha256": result.input_sha256,
         "versions": dict(result.versions),
     }
+    if case.margins is not None:
+        summary["binding_margins"] = _binding_margins(result, case)
+    return summary
+
+
+def _binding_margins(result: ClearingResult, case: ClearingCase) -> list[dict[str, object]]:
+    """Name the price parts that come from a security margin, by element and period."""
+    starts = case.periods.starts
+    found = sorted(
+        result.binding_margins, key=lambda m: (m.period, m.element_kind, m.element, m.side)
+    )
+    return [
+        {
+            "element_kind": each.element_kind,
+            "element": each.element,
+            "side": each.side,
+            "period_start": format_utc(starts[each.period]),
+            "limit": each.limit,
+            "margin": each.margin,
+            "unit": "pu" if each.element_kind == "bus" else "percent",
+            "shadow_price_eur_per_mwh": each.shadow_price_eur_per_mwh,
+        }
+        for each in found
+    ]
 
 
 def _integers(report: IntegerReport | None) -> dict[str, object] | None:

@@ -2,7 +2,9 @@
 
 Powers are quantised before anything is derived. A storage is rounded along its path, so that its
 state of charge never leaves its bounds; a shift keeps its energy in every window; reactive power is
-rounded towards zero. What equal orders got together is shared in `opf.equal_orders`.
+rounded towards zero. What equal orders got together is shared in `opf.equal_orders`; so that the
+parts of a storage keep bounds of their own, the whole stays two ticks of one period away from its
+own where its plan leaves it the choice.
 """
 
 from __future__ import annotations
@@ -32,6 +34,11 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 AwardStatus = Literal["accepted", "partial", "rejected", "paradoxically_rejected"]
 HALF_TICK: Final = 0.5 * AWARD_TICK_MW
+# Ticks of one period that a state of charge stays away from its bounds: three equal parts of it may
+# be two thirds of a tick apart, which for a part of a third is what two ticks are for the whole.
+RESERVE_TICKS: Final = 2
+# A power so near to its bound has no choice [1e-6 MW].
+AT_BOUND_TICKS: Final = 4
 # Rounding of floats in a state of charge.
 ROUNDING_MWH: Final = 1e-12
 
@@ -65,6 +72,8 @@ def _round_storage(order: StorageOrder, columns: OrderColumns, x: Floats, mtu_h:
         # what a full charge cannot bring back later must be there before
         reach = floor[t] - gain * most[t] / MICRO_PER_UNIT
         floor[t - 1] = max(floor[t - 1], reach / keep)
+    plan = np.round(x[np.vstack([columns.charge, columns.discharge])] * MICRO_PER_UNIT)
+    target = _keep_off_bounds(order, target, floor, plan, np.vstack([most, most_out]), mtu_h)
     energy = order.energy_mwh_start
     for t in range(size):
         kept = keep * energy
@@ -89,6 +98,64 @@ def _round_storage(order: StorageOrder, columns: OrderColumns, x: Floats, mtu_h:
             new = kept + (into * gain - out * loss) / MICRO_PER_UNIT
         x[columns.charge[t]], x[columns.discharge[t]] = into / MICRO_PER_UNIT, out / MICRO_PER_UNIT
         x[columns.energy[t]] = energy = new
+
+
+def _keep_off_bounds(
+    order: StorageOrder, target: Floats, floor: Floats, plan: Floats, most: Floats, mtu_h: float
+) -> Floats:
+    """Move the planned energies a little off their bounds.
+
+    Where the storage idles or charges or discharges at full power there is nothing to choose: then
+    the last period before it that leaves a choice has to see to it.
+
+    Parameters
+    ----------
+    target, floor : ndarray, shape (periods,)
+        Planned energy and the least one at the end of each period [MWh].
+    plan, most : ndarray, shape (2, periods)
+        Planned and largest charge and discharge [1e-6 MW].
+    """
+    size = len(target)
+    keep = (1.0 - order.self_discharge_per_day) ** (mtu_h / 24.0)
+    per_tick = np.array([order.efficiency_charge * mtu_h, mtu_h / order.efficiency_discharge])
+    per_tick /= MICRO_PER_UNIT
+    low = floor + RESERVE_TICKS * per_tick[1]
+    high = np.full(size, order.energy_mwh_max - RESERVE_TICKS * per_tick[1])
+    larger = np.argmax(plan, axis=0)
+    flow, full = plan[larger, np.arange(size)], most[larger, np.arange(size)]
+    free = (flow > AT_BOUND_TICKS) & (flow < full - AT_BOUND_TICKS)
+    change = target[1:] - keep * target[:-1]
+    for t in range(size - 1, 0, -1):
+        room = per_tick[larger[t]] * np.array([full[t] - flow[t], flow[t]]) * free[t]
+        up, down = room if larger[t] == 0 else room[::-1]
+        low[t - 1] = max(low[t - 1], (low[t] - change[t - 1] - up) / keep)
+        high[t - 1] = min(high[t - 1], (high[t] - change[t - 1] + down) / keep)
+    moved, off = target.copy(), 0.0
+    for t in range(size):
+        off *= keep
+        if free[t]:
+            off = min(max(target[t], low[t]), high[t]) - target[t] if low[t] <= high[t] else 0.0
+        moved[t] += off
+    return moved
+
+
+def kept_distance(resources: Resources, mtu_h: float) -> Floats:
+    """Distance to its bounds at which ticks may leave each column, shape (columns,) [MW, MWh].
+
+    Two ticks of a power; of a state of charge and of the reactive power that a power factor bounds
+    two more than they are kept off their bounds.
+    """
+    distance = np.full(len(resources.cost), 2.0 * AWARD_TICK_MW)
+    for columns in resources.orders:
+        order = columns.order
+        if isinstance(order, StorageOrder):
+            per_tick = AWARD_TICK_MW * mtu_h / order.efficiency_discharge
+            distance[columns.energy] = max((RESERVE_TICKS + 2) * per_tick, 2.0 * AWARD_TICK_MW)
+        factor = None if order.reactive is None else order.reactive.power_factor_min
+        if columns.reactive is not None and factor is not None:
+            off = RESERVE_TICKS * (1.0 + float(np.tan(np.arccos(factor))))
+            distance[columns.reactive] = (off + 2.0) * AWARD_TICK_MW
+    return distance
 
 
 def _round_shift(order: ShiftOrder, columns: OrderColumns, resources: Resources, x: Floats) -> None:
@@ -160,7 +227,7 @@ def _round_rebound(order: CurtailOrder, columns: OrderColumns, x: Floats) -> Non
 
 
 def _round_reactive(columns: OrderColumns, resources: Resources, x: Floats) -> Floats:
-    """Reactive power on the tick, towards zero where the power factor binds."""
+    """Reactive power on the tick, a little towards zero where the power factor binds."""
     assert columns.reactive is not None
     at = columns.reactive
     lower, upper = resources.lower[at], resources.upper[at]
@@ -172,7 +239,9 @@ def _round_reactive(columns: OrderColumns, resources: Resources, x: Floats) -> F
         for block in (columns.charge, columns.discharge, columns.power):
             if block is not None:
                 active = active + x[block]
-        reach = active * float(np.tan(np.arccos(reactive.power_factor_min)))
+        tan = float(np.tan(np.arccos(reactive.power_factor_min)))
+        # parts of an order lose up to a tick of their active and of their reactive power
+        reach = np.maximum(active * tan - RESERVE_TICKS * (1.0 + tan) * AWARD_TICK_MW, 0.0)
         lower, upper = np.maximum(lower, -reach), np.minimum(upper, reach)
     return _to_ticks(x[at], np.minimum(lower, upper), upper)
 

@@ -11,6 +11,7 @@ from data.study import case_sha256
 from opf.bound import refuse_without_cone, with_cone_bound
 from opf.certificate import certify, lower_bound_eur, replay_state
 from opf.describe import describe_grid, make_awards
+from opf.engine_source import name_engine
 from opf.explanations.reasons import with_reasons
 from opf.formulations.by_name import clear_approximation
 from opf.infeasible import carried_share, contradicting_orders, infeasible_result
@@ -23,7 +24,7 @@ from opf.power_flow import PowerFlowDiverged
 from opf.prices import price_buses
 from opf.problem import Problem, Tolerances, cost_eur, prepare_problem
 from opf.quadratic import StepInfeasible, StepStopped
-from opf.settled import list_slack, settle_on_ticks
+from opf.settled import list_binding_margins, list_slack, settle_on_ticks
 from opf.successive import Solution
 from opf.warm_start import start_from
 
@@ -154,6 +155,13 @@ def _conclude(problem: Problem, solution: Solution, input_sha256: str) -> Cleari
         certificate=verdict.certificate,
         input_sha256=input_sha256,
         versions=tuple(
-            (name, version(name)) for name in ("clarabel", "gridclear", "numpy", "qdldl", "scipy")
+            sorted(
+                [name_engine()]
+                + [
+                    (name, version(name))
+                    for name in ("clarabel", "gridclear", "numpy", "qdldl", "scipy")
+                ]
+            )
         ),
+        binding_margins=list_binding_margins(problem, solution),
     )

@@ -78,6 +78,8 @@ def make_awards(problem: Problem, solution: Solution, prices: Prices) -> tuple[A
     buses = problem.case.network.buses.index.tolist()
     price_at = dict(zip(buses, prices.dlmp_p_eur_per_mwh, strict=True))
     offers, x = problem.equal.offers, problem.equal.split(solution.x)
-    return tuple(
-        make_award(problem.case, offers, columns, x, price_at) for columns in offers.orders
-    )
+    found = {
+        columns.order.id: make_award(problem.case, offers, columns, x, price_at)
+        for columns in offers.orders
+    }
+    return tuple(found[order.id] for order in problem.case.orders)

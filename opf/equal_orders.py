@@ -9,9 +9,8 @@ What the sum gets is put on ticks as a whole first. Above their lower bounds the
 proportion to their sizes: whole ticks to each, and the ticks left over one by one, by the largest
 remainder, then by time of submission (unknown last), then by order id.
 
-Storages and shifts are never merged. Half a state of charge can be had exactly, but its path on
-ticks cannot: two halves rounded period by period to sum to the whole may each leave their energy
-bounds by a tick, and which one does would depend on the other.
+Storages, shifts and whatever else rows couple are added up before (`opf.proportional_orders`), and
+what such an order got is shared along its path (`opf.proportional_shares`).
 """
 
 from __future__ import annotations
@@ -20,9 +19,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import pairwise
-from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,17 +29,19 @@ from data.records.order import BilateralOrder, DemandOrder, GenerationOrder
 from data.units import MICRO_PER_UNIT
 from opf.column_builder import NOTHING
 from opf.order_columns import OrderColumns
+from opf.proportional_orders import (
+    SIZE_DECIMALS,
+    Family,
+    Spread,
+    renumber,
+    spread_families,
+    turn_of,
+)
+from opf.proportional_shares import share_families, share_ticks
 from opf.resources import Resources
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-# Sums of sizes are kept to so many decimals [MW]: thirds of a size add up to it again.
-SIZE_DECIMALS: Final = 12
-# Sizes are weighed as whole numbers of 1e-15 MW, so that shares are exact.
-WEIGHTS_PER_MW: Final = 10**15
-WEIGHTS_PER_TICK: Final = WEIGHTS_PER_MW // MICRO_PER_UNIT
-LAST_INSTANT: Final = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,18 +50,32 @@ class EqualOrders:
 
     Parameters
     ----------
-    offers : Resources
-        Columns order by order.
-    column_of : ndarray of int, shape (columns of the offers,)
+    spread : Spread
+        Columns order by order, and those of the book that they are parts of.
+    book : Resources
+        Columns of the book, in which proportional orders are one.
+    families : tuple of Family
+        The orders of the book and their members.
+    mtu_h : float
+        Length of a period [h].
+    column_of : ndarray of int, shape (columns of the book,)
         Column of the programme.
     groups : tuple of ndarray of int
-        Columns of the offers that share one column of the programme, where they are several, each
+        Columns of the book that share one column of the programme, where they are several, each
         in the order in which remainders are given.
     """
 
-    offers: Resources
+    spread: Spread
+    book: Resources
+    families: tuple[Family, ...]
+    mtu_h: float
     column_of: Ints
     groups: tuple[Ints, ...]
+
+    @property
+    def offers(self) -> Resources:
+        """Columns order by order."""
+        return self.spread.offers
 
     def total(self, own: Floats) -> Floats:
         """Add up what orders do to what the programme does.
@@ -75,7 +88,8 @@ class EqualOrders:
         -------
         ndarray, shape (columns of the programme,)
         """
-        return np.asarray(np.bincount(self.column_of, weights=own), dtype=float)
+        programme = self.column_of[self.spread.source]
+        return np.asarray(np.bincount(programme, weights=own), dtype=float)
 
     def split(self, x: Floats) -> Floats:
         """Share what equal orders got together.
@@ -94,59 +108,25 @@ class EqualOrders:
         own = x[self.column_of]
         for members in self.groups:
             ticks = round(float(x[self.column_of[members[0]]]) * MICRO_PER_UNIT)
-            lower, upper = self.offers.lower[members], self.offers.upper[members]
+            lower, upper = self.book.lower[members], self.book.upper[members]
             shares = share_ticks(ticks, lower.tolist(), upper.tolist())
             own[members] = np.array(shares, dtype=float) / MICRO_PER_UNIT
-        return own
+        return share_families(self.spread, self.book, self.families, own, self.mtu_h)
 
 
-def share_ticks(ticks: int, lower: Sequence[float], upper: Sequence[float]) -> list[int]:
-    """Split whole ticks pro rata to what members offer above their lower bounds.
-
-    Parameters
-    ----------
-    ticks : int
-        What they got together [1e-6 MW].
-    lower, upper : sequence of float
-        Bounds of each member [MW], in the order in which equal remainders are served.
-
-    Returns
-    -------
-    list of int
-        Ticks of each member; their sum is ``ticks``.
-
-    Examples
-    --------
-    >>> share_ticks(7, [0.0, 0.0], [1.0, 1.0])
-    [4, 3]
-    >>> share_ticks(10, [0.0, 0.0], [1.0, 2.0])
-    [3, 7]
-    >>> share_ticks(3, [2e-6, 0.0], [2e-6, 5e-6])
-    [2, 1]
-    """
-    least = [round(value * WEIGHTS_PER_MW) for value in lower]
-    room = [round(high * WEIGHTS_PER_MW) - low for high, low in zip(upper, least, strict=True)]
-    above = ticks * WEIGHTS_PER_TICK - sum(least)
-    if sum(room) <= 0:  # every size is given: only the rounding of their sum is to share
-        room = [1] * len(least)
-    whole = WEIGHTS_PER_TICK * sum(room)
-    parts = [divmod(low * sum(room) + above * r, whole) for low, r in zip(least, room, strict=True)]
-    given = [tick for tick, _ in parts]
-    most = [(low + r) // WEIGHTS_PER_TICK for low, r in zip(least, room, strict=True)]
-    # a tick that would exceed a member's own bound goes to another, as long as there is one
-    first = sorted(range(len(parts)), key=lambda k: (given[k] + 1 > most[k], -parts[k][1], k))
-    for k in first[: ticks - sum(given)]:
-        given[k] += 1
-    return given
-
-
-def merge_equal_orders(offers: Resources) -> tuple[Resources, EqualOrders]:
+def merge_equal_orders(
+    offers: Resources, families: Sequence[Family], mtu_h: float
+) -> tuple[Resources, EqualOrders]:
     """Put equal columns of the order book together.
 
     Parameters
     ----------
     offers : Resources
-        Columns order by order.
+        Columns of the book, in which proportional orders are one.
+    families : sequence of Family
+        The orders of the book, in its order.
+    mtu_h : float
+        Length of a period [h].
 
     Returns
     -------
@@ -184,7 +164,14 @@ def merge_equal_orders(offers: Resources) -> tuple[Resources, EqualOrders]:
     column_of[coupled] = merged + np.arange(len(coupled))
     head.append(coupled)
     groups = _groups(offers, column_of, merged)
-    equal = EqualOrders(offers=offers, column_of=column_of, groups=groups)
+    equal = EqualOrders(
+        spread=spread_families(offers, families),
+        book=offers,
+        families=tuple(families),
+        mtu_h=mtu_h,
+        column_of=column_of,
+        groups=groups,
+    )
     return _programme_columns(equal, np.concatenate(head), merged), equal
 
 
@@ -206,10 +193,7 @@ def _groups(offers: Resources, column_of: Ints, merged: int) -> tuple[Ints, ...]
     turn = {
         order_id: k
         for k, (_, order_id) in enumerate(
-            sorted(
-                (columns.order.submitted_at or LAST_INSTANT, columns.order.id)
-                for columns in offers.orders
-            )
+            sorted(turn_of(columns.order) for columns in offers.orders)
         )
     }
     rank = np.zeros(len(column_of), dtype=np.int64)
@@ -233,7 +217,7 @@ def _blocks(columns: OrderColumns) -> list[Ints]:
 
 def _programme_columns(equal: EqualOrders, head: Ints, merged: int) -> Resources:
     """Resources of the programme; ``head`` names one column of the offers for each of its own."""
-    offers, column_of = equal.offers, equal.column_of
+    offers, column_of = equal.book, equal.column_of
     lower, upper = offers.lower[head], offers.upper[head]
     for members in equal.groups:
         column = column_of[members[0]]
@@ -261,15 +245,5 @@ def _programme_columns(equal: EqualOrders, head: Ints, merged: int) -> Resources
         rows=sparse.csr_matrix(
             (rows.data, (rows.row, column_of[rows.col])), shape=(rows.shape[0], len(head))
         ),
-        orders=tuple(_renumber(columns, column_of) for columns in offers.orders),
+        orders=tuple(renumber(columns, column_of) for columns in offers.orders),
     )
-
-
-def _renumber(columns: OrderColumns, column_of: Ints) -> OrderColumns:
-    """The columns of one order by their numbers in the programme."""
-    roles: dict[str, Any] = {
-        field.name: column_of[value]
-        for field in dataclasses.fields(columns)
-        if isinstance(value := getattr(columns, field.name), np.ndarray) and value.dtype == np.int64
-    }
-    return dataclasses.replace(columns, **roles)

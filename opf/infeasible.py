@@ -17,7 +17,8 @@ from data.records.clearing import (
     GridState,
     Prices,
 )
-from data.records.order import BilateralOrder
+from data.records.order import BilateralOrder, Order
+from opf.engine_source import name_engine
 from opf.linear_programme import solve_linear
 from opf.order_columns import OrderColumns
 from opf.power_flow import PowerFlowDiverged, solve_state
@@ -93,9 +94,7 @@ def infeasible_result(problem: Problem, message: str, input_sha256: str) -> Clea
         violations=(),
         bound_eur=None,
         bound_kind="none",
-        awards=tuple(
-            _rejected(columns, problem.periods, message) for columns in problem.resources.orders
-        ),
+        awards=tuple(_rejected(order, problem.periods, message) for order in case.orders),
         prices=Prices(
             dlmp_p_eur_per_mwh=unknown,
             dlmp_q_eur_per_mvarh=unknown,
@@ -138,12 +137,11 @@ def infeasible_result(problem: Problem, message: str, input_sha256: str) -> Clea
             solver="none",
         ),
         input_sha256=input_sha256,
-        versions=(("gridclear", version("gridclear")),),
+        versions=(name_engine(), ("gridclear", version("gridclear"))),
     )
 
 
-def _rejected(columns: OrderColumns, periods: int, reason: str) -> Award:
-    order = columns.order
+def _rejected(order: Order, periods: int, reason: str) -> Award:
     is_bilateral = isinstance(order, BilateralOrder)
     buses = tuple(bus for bus, _ in order.buses)
     if isinstance(order, BilateralOrder):

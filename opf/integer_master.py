@@ -38,11 +38,15 @@ KEPT: Final = 1e-5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MasterAnswer:
-    """A choice, its cost in the master, and what no other choice can undercut there [EUR]."""
+    """A choice, its cost in the master, and what no other choice can undercut there [EUR].
+
+    ``by_time`` as in `opf.linear_programme.MixedIntegerSolution`.
+    """
 
     choice: IntegerChoice
     cost_eur: float
     bound_eur: float
+    by_time: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,11 +131,11 @@ class Master:
             self.import_cuts.append(
                 ImportCut(by_p=lin.import_p, by_q=lin.import_q, constant=constant, new=new)
             )
-        values = limit_values(limits, state)
+        values, bound = limit_values(limits, state), limits.bound(self.problem.periods)
         self.points.append((injection, values))
         for k, (number, t) in enumerate(zip(lin.chosen.tolist(), lin.period.tolist(), strict=True)):
             gradient_p, gradient_q = lin.limit_p[:, k], lin.limit_q[:, k]
-            room = float(limits.maximum[number] - values[number, t])
+            room = float(bound[number, t] - values[number, t])
             moved = float(gradient_p @ injection[:, t].real + gradient_q @ injection[:, t].imag)
             row = LimitCut(
                 limit=number,
@@ -162,10 +166,11 @@ class Master:
 
     def _limit_cuts(self) -> list[tuple[LimitCut, float]]:
         """Limit rows in force with their right-hand sides."""
-        maximum = self.problem.limits.maximum
+        bound = self.problem.limits.bound(self.problem.periods)
         cuts = [(cut, cut.room) for cuts in self.outer.values() for cut in cuts]
         for cut in self.inner.values():
-            allowed = maximum[cut.limit] + KEPT * abs(maximum[cut.limit])
+            most = bound[cut.limit, cut.period]
+            allowed = most + KEPT * abs(most)
             beyond = [
                 cut.room_at(injection)
                 for injection, values in self.points
@@ -219,7 +224,7 @@ class Master:
             binary=np.concatenate([base.binary, np.zeros(slack, dtype=bool)]),
         )
 
-    def propose(self, gap: float, time_limit_s: float) -> MasterAnswer | None:
+    def propose(self, gap: float, effort_max: float) -> MasterAnswer | None:
         """Find a good choice that is not excluded, and what none can undercut.
 
         The linear relaxation gives the bound; integers that are whole in it keep their values, and
@@ -241,15 +246,16 @@ class Master:
         lower, upper = programme.lower.copy(), programme.upper.copy()
         lower[whole] = upper[whole] = np.round(relaxed[1][whole])
         narrowed = dataclasses.replace(programme, lower=lower, upper=upper)
-        answer = solve_mixed_integer(narrowed, gap=gap, time_limit_s=time_limit_s)
+        answer = solve_mixed_integer(narrowed, gap=gap, effort_max=effort_max)
         if answer is None:
-            answer = solve_mixed_integer(programme, gap=gap, time_limit_s=time_limit_s)
+            answer = solve_mixed_integer(programme, gap=gap, effort_max=effort_max)
         if answer is None:
             return None
         return MasterAnswer(
             choice=self.read_choice(answer.x),
             cost_eur=answer.objective + self.fixed_cost_eur,
             bound_eur=relaxed[0] + self.fixed_cost_eur,
+            by_time=answer.by_time,
         )
 
     @property

@@ -14,7 +14,6 @@ Applications 6, 1996, doi 10.1007/BF00249643.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opf.kkt import Multipliers, price_scale, reduced_costs
-from opf.kkt_system import KktSystem, SystemSingular
+from opf.kkt_system import KktSystem
 from opf.lagrangian_curvature import flow_curvature
 from opf.linearise import Linearisation, choose_limits, linearise
 from opf.power_flow import AcState, PowerFlowDiverged, solve_state
@@ -31,7 +30,6 @@ from opf.problem import Problem
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-ITERATIONS_MAX: Final = 60
 # Share of the way to the nearest bound that a step may go.
 TO_BOUND: Final = 0.995
 # The barrier stays above this share [MW] of the largest dual residual.
@@ -55,17 +53,6 @@ LEAST_DISTANCE: Final = 1e-15
 LEAST_BARRIER: Final = 1e-24
 # Least room of a limit that joins [MW-equivalent].
 LEAST_ROOM: Final = 1e-2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InteriorPoint:
-    """Where the method ended: a schedule strictly within bounds, its AC point and prices."""
-
-    x: Floats
-    state: AcState
-    linearisation: Linearisation
-    multipliers: Multipliers
-    iterations: int
 
 
 @dataclass(slots=True)
@@ -106,7 +93,7 @@ class _Direction:
     dual: float = 0.0
 
 
-class _Method:
+class InteriorMethod:
     """The parts of the problem that stay, and what one iteration does."""
 
     def __init__(self, problem: Problem) -> None:
@@ -129,6 +116,8 @@ class _Method:
         width = np.minimum(self.own_upper - self.own_lower, 1.0)[: self.columns]
         self.inverse_width = 1.0 / width**2
         self.shift = 0.0
+        # whether a step would not have minimised without convexification
+        self.curved = False
         self.system: KktSystem | None = None
 
     def decision(self, u: Floats) -> Floats:
@@ -263,6 +252,7 @@ class _Method:
             self.system.factorise(columns, flows, rows, limits)
             if flows.min(initial=0.0) >= 0.0 or self.system.is_convex():
                 break
+            self.curved = True
             self.shift = max(LEAST_SHIFT, SHIFT_GROWTH * self.shift)
         return diagonal
 
@@ -427,60 +417,3 @@ def _recentre(product: Floats, barrier: float) -> Floats:
     low, high = 0.1 * barrier, 10.0 * barrier
     off = np.where(product < low, low - product, np.where(product > high, high - product, 0.0))
     return np.maximum(off, -high)
-
-
-def find_interior_point(
-    problem: Problem,
-    x_start: Floats | None,
-    accuracy: float,
-    progress: Callable[[int, float, float], None] | None = None,
-    out_of_time: Callable[[], bool] | None = None,
-) -> InteriorPoint | None:
-    """Run the method.
-
-    Parameters
-    ----------
-    problem : Problem
-        Prepared case.
-    x_start : ndarray, shape (columns,), optional
-        Near where to start; the middle of all bounds otherwise.
-    accuracy : float
-        KKT residual, relative to the largest price, and violation [MW-equivalent] to stop at.
-    progress, out_of_time : callable, optional
-        As in `opf.successive.optimise`; the violation is in units of ``accuracy``.
-
-    Returns
-    -------
-    InteriorPoint or None
-        The last point, also where an end came before the accuracy; None where there is none (no
-        columns with a choice, no AC solution at the start, numbers that broke down).
-    """
-    if not len(problem.programme.free):
-        return None
-    method = _Method(problem)
-    try:
-        at = method.start(x_start)
-        for iteration in range(ITERATIONS_MAX + 1):
-            left = method.residuals(at)
-            kkt, missing = method.error(at, left)
-            if not np.isfinite(kkt + missing):
-                return None
-            if iteration and progress is not None:
-                progress(iteration, kkt, missing / accuracy)
-            late = iteration and out_of_time is not None and out_of_time()
-            if max(kkt, missing) <= accuracy or late or iteration == ITERATIONS_MAX:
-                break
-            # of contradicting orders the prices grow without bound
-            with np.errstate(over="ignore", invalid="ignore"):
-                diagonal = method.factorise(at, left)
-                at = method.move(at, method.improve(at, left, diagonal), left)
-    except (PowerFlowDiverged, SystemSingular):
-        return None
-    prices = Multipliers(limit=at.limit_price / method.h, row=at.row_price)
-    return InteriorPoint(
-        x=method.decision(at.u),
-        state=at.state,
-        linearisation=at.lin,
-        multipliers=prices,
-        iterations=iteration,
-    )

@@ -40,6 +40,25 @@ class Multipliers:
     row: Floats
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TickEffects:
+    """What rounding awards to ticks does to a schedule, beyond which it is judged.
+
+    Parameters
+    ----------
+    distance : ndarray, shape (columns,)
+        Distance to its bounds at which ticks may leave a column [MW, MWh].
+    gradient : ndarray, shape (columns,)
+        By how much they may have moved its reduced cost [EUR per unit].
+    room : ndarray, shape (k,)
+        By how much they may have moved the room of a limit [MW-equivalent].
+    """
+
+    distance: Floats
+    gradient: Floats
+    room: Floats
+
+
 def price_scale(problem: Problem, multipliers: Multipliers) -> float:
     """Largest price in play [EUR/MWh], at least 1: what residuals are relative to."""
     largest = float(np.abs(problem.case.import_price_eur_per_mwh).max(initial=0.0))
@@ -67,14 +86,12 @@ def kkt_residuals(
     x: Floats,
     lin: Linearisation,
     multipliers: Multipliers,
-    quantum_mw: float = 0.0,
-    gradient_change: Floats | None = None,
+    ticks: TickEffects | None = None,
 ) -> Residuals:
     """KKT residuals at the AC point of ``lin``.
 
-    With ``quantum_mw`` a schedule on ticks is judged: distances to bounds count beyond that quantum
-    of one award, distances to limits beyond what the ticks of all awards of a period may move them,
-    reduced costs beyond ``gradient_change`` [EUR per unit, shape (columns,)].
+    A schedule on ticks is judged with ``ticks``: distances to bounds and limits and reduced costs
+    count beyond what rounding explains.
 
     Stationarity is the projected-gradient residual |x - clip(x - r / scale)| of every free column,
     with r its reduced cost; complementarity is min(price / scale, room) of every limit.
@@ -83,20 +100,18 @@ def kkt_residuals(
     reduced = _reduced_costs(problem, lin, multipliers.limit, multipliers.row)
     scale = price_scale(problem, multipliers)
     free = problem.programme.free
-    if gradient_change is not None:
-        beyond = np.maximum(np.abs(reduced) - gradient_change, 0.0)
+    if ticks is not None:
+        beyond = np.maximum(np.abs(reduced) - ticks.gradient, 0.0)
         reduced = np.sign(reduced) * beyond
-    moved = np.clip(x[free] - reduced[free] / (scale * h), res.lower[free], res.upper[free])
-    price_gap = np.abs(reduced[free]) / (scale * h)
-    distance = np.abs(moved - x[free])
-    at_bound = distance < price_gap * (1 - 1e-9)
-    distance = np.where(at_bound, np.maximum(distance - 2 * quantum_mw, 0.0), distance)
-    stationarity = float(distance.max(initial=0.0))
+    kept = np.zeros(len(free)) if ticks is None else ticks.distance[free]
+    stationarity = projected_gradient(
+        x[free], reduced[free] / (scale * h), res.lower[free], res.upper[free], kept
+    )
     scarcity = problem.case.limits.scarcity_price_eur_per_mwh
     price = multipliers.limit / scale
-    per_period = len(res.inject_column) / max(problem.periods, 1)
-    moved_by_ticks = 2.0 * quantum_mw * max(1.0, np.sqrt(per_period))
-    room = np.sign(lin.rows.room) * np.maximum(np.abs(lin.rows.room) - moved_by_ticks, 0.0)
+    room = lin.rows.room
+    if ticks is not None:
+        room = np.sign(room) * np.maximum(np.abs(room) - ticks.room, 0.0)
     inactive = np.minimum(price, np.maximum(room, 0.0))
     short = np.minimum((scarcity - multipliers.limit) / scale, np.maximum(-room, 0.0))
     complementarity = float(np.maximum(inactive, short).max(initial=0.0))
@@ -105,6 +120,16 @@ def kkt_residuals(
         complementarity=complementarity,
         dual_sign=float(np.maximum(-price, 0.0).max(initial=0.0)),
     )
+
+
+def projected_gradient(
+    x: Floats, pull: Floats, lower: Floats, upper: Floats, kept: Floats
+) -> float:
+    """Return the largest |x - clip(x - pull)|, where ``kept`` from a bound counts as at it."""
+    ahead = np.where(pull > 0, x - lower, upper - x)
+    distance = np.minimum(np.abs(pull), np.maximum(ahead - kept, 0.0))
+    outside = np.maximum(np.maximum(lower - x, x - upper) - kept, 0.0)
+    return float(np.maximum(distance, outside).max(initial=0.0))
 
 
 def row_error(resources: Resources, x: Floats) -> float:

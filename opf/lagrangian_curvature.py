@@ -73,28 +73,3 @@ def flow_curvature(
     dlmp_p, dlmp_q = node_prices(problem, lin, limit_price)
     losses = problem.programme.tree.weights(dlmp_p, dlmp_q)
     return losses + current_weights(problem, state, lin, limit_price)
-
-
-def gradient_change_by_ticks(
-    problem: Problem, state: AcState, lin: Linearisation, limit_price: Floats, quantum_mw: float
-) -> Floats:
-    """How far rounding every decision to a quantum may move the reduced cost of each column.
-
-    A flow moves by about ``quantum sqrt(columns per period)``, its price difference by twice its
-    curvature times that; the changes add up along the path to the substation.
-
-    Returns
-    -------
-    ndarray, shape (columns,)
-        [EUR per unit], never negative.
-    """
-    res, tree, h = problem.resources, problem.programme.tree, problem.case.periods.mtu_h
-    per_period = len(res.inject_column) / max(problem.periods, 1)
-    moved = quantum_mw * max(1.0, float(np.sqrt(per_period)))
-    by_flow = 2.0 * moved * np.abs(flow_curvature(problem, state, lin, limit_price))
-    at_flow = np.vstack([tree.at_bottom(by_flow), np.zeros((1, problem.periods))])
-    at_node = at_flow[tree.flow_of_node]
-    at = (res.inject_node, res.period[res.inject_column])
-    change = (np.abs(res.inject_p) + np.abs(res.inject_q)) * at_node[at]
-    total = np.bincount(res.inject_column, weights=change, minlength=len(res.cost))
-    return np.asarray(h * total, dtype=float)

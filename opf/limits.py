@@ -6,7 +6,7 @@ import cap, export cap. Lower bounds are written negated, so every limit reads `
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,8 @@ class LimitSet:
     maximum : ndarray, shape (limits,)
         g_max [pu, or MW for the caps]; negated for lower bounds.
     element_kind, element, side : names as the result files print them
+    margin : ndarray, shape (limits, periods), optional
+        Security margin: g <= g_max - margin, in the unit of g_max; none by default.
     """
 
     family: Ints
@@ -43,9 +45,22 @@ class LimitSet:
     element_kind: tuple[str, ...]
     element: Ints
     side: tuple[str, ...]
+    margin: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.family)
+
+    def bound(self, periods: int) -> Floats:
+        """Return what each limit holds at, shape (limits, periods): g_max less its margin."""
+        if self.margin is None:
+            return np.repeat(self.maximum[:, None], periods, axis=1)
+        return self.maximum[:, None] - self.margin
+
+    def bound_at(self, chosen: Ints, period: Ints) -> Floats:
+        """Return what chosen limits hold at in given periods, shape (k,)."""
+        if self.margin is None:
+            return self.maximum[chosen]
+        return self.maximum[chosen] - self.margin[chosen, period]
 
 
 def _strictest_voltage(
@@ -65,7 +80,7 @@ def _strictest_voltage(
 
 
 def list_limits(case: ClearingCase, grid: Grid) -> LimitSet:
-    """Collect the limits in force."""
+    """Collect the limits of the grid; security margins are `with_margins`."""
     rows: list[tuple[int, int, float, str, int, str]] = []
     for node, value, bus in _strictest_voltage(case, grid, upper=True):
         rows.append((VOLTAGE_UPPER, node, value, "bus", bus, "upper"))
@@ -101,6 +116,37 @@ def list_limits(case: ClearingCase, grid: Grid) -> LimitSet:
         element=np.array(columns[4], dtype=np.int64),
         side=tuple(columns[5]),
     )
+
+
+def with_margins(limits: LimitSet, case: ClearingCase, grid: Grid) -> LimitSet:
+    """Draw the limits in by the security margins of the case.
+
+    Buses that closed switches make one node share its limit: the strictest of what is left of
+    theirs.
+    """
+    given = case.margins
+    if given is None:
+        return limits
+    margin = np.zeros((len(limits), len(case.periods)))
+    for family, sign, stated, drawn in (
+        (VOLTAGE_UPPER, 1.0, case.limits.vm_pu_max, given.vm_pu_upper),
+        (VOLTAGE_LOWER, -1.0, case.limits.vm_pu_min, given.vm_pu_lower),
+    ):
+        left = np.where(np.isfinite(stated), sign * stated, np.inf)[:, None] - drawn
+        for k in np.flatnonzero(limits.family == family).tolist():
+            strictest = left[grid.bus_node == limits.place[k]].min(axis=0)
+            margin[k] = np.maximum(limits.maximum[k] - strictest, 0.0)
+    b = grid.branches
+    for family, rating in ((CURRENT_FROM, b.rating_from), (CURRENT_TO, b.rating_to)):
+        for k in np.flatnonzero(limits.family == family).tolist():
+            branch = limits.place[k]
+            table = (
+                given.line_loading_percent
+                if b.kind[branch] == "line"
+                else given.trafo_loading_percent
+            )
+            margin[k] = rating[branch] * table[b.row[branch]] / 100.0
+    return replace(limits, margin=margin)
 
 
 def limit_values(limits: LimitSet, state: AcState) -> Floats:

@@ -54,7 +54,7 @@ def choose_limits(
 ) -> set[tuple[int, int]]:
     """Add the violated and nearly active limits: the worst of each family in each period."""
     limits = problem.limits
-    over = limit_values(limits, state) - limits.maximum[:, None]
+    over = limit_values(limits, state) - limits.bound(problem.periods)
     chosen = set(kept)
     margin = np.full(len(limits), 0.005)
     current = (limits.family == CURRENT_FROM) | (limits.family == CURRENT_TO)
@@ -153,7 +153,7 @@ def linearise(problem: Problem, state: AcState, pairs: set[tuple[int, int]]) -> 
         rows=LimitRows(
             by_flow=rows[0],
             by_column=rows[1],
-            room=(limits.maximum[chosen] - g) / scale,
+            room=(limits.bound_at(chosen, period) - g) / scale,
             scale=scale,
         ),
     )

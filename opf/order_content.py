@@ -17,14 +17,15 @@ NAMES: Final = frozenset(
 def content_of(order: Order) -> tuple[bytes, ...]:
     """Return a sort key that is equal for orders which differ in their names alone."""
     fields = [field.name for field in dataclasses.fields(order) if field.name not in NAMES]
-    return type(order).__name__.encode(), *(_plain(getattr(order, name)) for name in fields)
+    return type(order).__name__.encode(), *(plain(getattr(order, name)) for name in fields)
 
 
-def _plain(value: object) -> bytes:
+def plain(value: object) -> bytes:
+    """Return the bytes of a value, of records and tuples those of their parts."""
     if isinstance(value, np.ndarray):
         return np.asarray(value, dtype=float).tobytes()
     if dataclasses.is_dataclass(value):
-        return b"".join(_plain(getattr(value, field.name)) for field in dataclasses.fields(value))
+        return b"".join(plain(getattr(value, field.name)) for field in dataclasses.fields(value))
     if isinstance(value, tuple):
-        return b"".join(_plain(item) for item in value) + b";"
+        return b"".join(plain(item) for item in value) + b";"
     return repr(value).encode()

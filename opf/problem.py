@@ -23,9 +23,11 @@ from opf.limits import (
     limit_gradients,
     limit_values,
     list_limits,
+    with_margins,
 )
 from opf.loss_curvature import build_flow_tree
 from opf.power_flow import AcState, NodalSolver, solve_state
+from opf.proportional_orders import find_families
 from opf.quadratic import StepProgramme
 from opf.resources import Resources, build_resources
 
@@ -74,8 +76,8 @@ def prepare_problem(case: ClearingCase, tolerances: Tolerances | None = None) ->
     """Build grid, resources, limits and the programme of a case, no integer order accepted."""
     grid = build_grid(case.network)
     solver = NodalSolver(grid)
-    resources, equal = merge_equal_orders(build_resources(case, grid, NOTHING_ACCEPTED))
-    limits = list_limits(case, grid)
+    resources, equal = _columns(case, grid, NOTHING_ACCEPTED)
+    limits = with_margins(list_limits(case, grid), case, grid)
     flat = _flat_state(solver)
     nodes = np.unique(resources.inject_node)
     tree = build_flow_tree(grid, nodes, np.abs(flat.v[:, 0]))
@@ -92,10 +94,19 @@ def prepare_problem(case: ClearingCase, tolerances: Tolerances | None = None) ->
     )
 
 
+def _columns(
+    case: ClearingCase, grid: Grid, choice: IntegerChoice
+) -> tuple[Resources, EqualOrders]:
+    """Columns of the programme, in which equal orders are one, and the way back to the orders."""
+    families = find_families(case)
+    book = build_resources(case, grid, choice, [family.order for family in families])
+    return merge_equal_orders(book, families, case.periods.mtu_h)
+
+
 def with_choice(problem: Problem, choice: IntegerChoice) -> Problem:
     """Return the problem with its integers chosen otherwise; grid and limits stay."""
     case = problem.case
-    resources, equal = merge_equal_orders(build_resources(case, problem.grid, choice))
+    resources, equal = _columns(case, problem.grid, choice)
     nodes = np.unique(resources.inject_node)
     flat = _flat_state(problem.solver)
     tree = build_flow_tree(problem.grid, nodes, np.abs(flat.v[:, 0]))
@@ -137,7 +148,7 @@ def cost_eur(problem: Problem, x: Floats, state: AcState) -> float:
 
 def merit_eur(problem: Problem, x: Floats, state: AcState, penalty: float) -> float:
     """Cost plus violations at a penalty price [EUR/MWh]: what a step must lower [EUR]."""
-    over = limit_values(problem.limits, state) - problem.limits.maximum[:, None]
+    over = limit_values(problem.limits, state) - problem.limits.bound(problem.periods)
     short_mw = np.maximum(over, 0.0).sum(axis=1) / problem.merit_scale
     price = penalty * problem.case.periods.mtu_h
     return cost_eur(problem, x, state) + price * float(short_mw.sum())

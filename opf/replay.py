@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from data.records.clearing import Limits, Violation
+from data.records.clearing import LimitMargins, Limits, Violation
 from data.records.network import Network
 
 Floats = NDArray[np.float64]
@@ -166,6 +166,7 @@ def replay_violations(
     periods_count: int,
     injection_mw: Floats,
     injection_mvar: Floats,
+    margins: LimitMargins | None = None,
 ) -> ReplayReport:
     """Replay bus injections in power-grid-model and list every limit they break.
 
@@ -179,6 +180,8 @@ def replay_violations(
         Number of periods.
     injection_mw, injection_mvar : ndarray, shape (buses, periods)
         Net injection of everything connected at each bus, rows as in ``network.buses``.
+    margins : LimitMargins, optional
+        Security margins that the limits are drawn in by.
 
     Raises
     ------
@@ -234,7 +237,9 @@ def replay_violations(
         import_mw=source["p"][:, 0] / 1e6,
         import_mvar=source["q"][:, 0] / 1e6,
         losses_mw=losses,
-        violations=_list_violations(network, limits, node_of_bus, vm, line_loading, trafo_loading),
+        violations=_list_violations(
+            network, limits, node_of_bus, vm, line_loading, trafo_loading, margins
+        ),
     )
 
 
@@ -253,6 +258,7 @@ def _list_violations(
     vm: Floats,
     line_loading: Floats,
     trafo_loading: Floats,
+    margins: LimitMargins | None,
 ) -> tuple[Violation, ...]:
     """Every limit broken by more than rounding (1e-9 pu, 1e-7 percent)."""
     at_substation = np.array(
@@ -265,9 +271,17 @@ def _list_violations(
         ("trafo", network.trafos.index, "", trafo_loading, limits.trafo_loading_percent_max, 1.0),
     )
     found = []
-    for kind, index, side, value, limit, sign in tables:
+    drawn: tuple[Floats | None, ...] = (None,) * len(tables)
+    if margins is not None:
+        drawn = (
+            margins.vm_pu_upper, -margins.vm_pu_lower,
+            margins.line_loading_percent, margins.trafo_loading_percent,
+        )  # fmt: skip
+    for (kind, index, side, value, stated, sign), margin in zip(tables, drawn, strict=True):
+        limit = np.repeat(stated[:, None], value.shape[1], axis=1)
+        limit = limit if margin is None else limit - margin
         with np.errstate(invalid="ignore"):
-            over = sign * (value - limit[:, None]) > (1e-9 if kind == "bus" else 1e-7)
+            over = sign * (value - limit) > (1e-9 if kind == "bus" else 1e-7)
         if kind == "bus":
             over &= ~at_substation[:, None]
         found += [
@@ -277,7 +291,7 @@ def _list_violations(
                 side=side,
                 period=int(period),
                 value=float(value[row, period]),
-                limit=float(limit[row]),
+                limit=float(limit[row, period]),
                 mw_short=0.0,
             )
             for row, period in zip(*np.nonzero(over), strict=True)

@@ -7,7 +7,7 @@ windows, power factor). The optimiser sees nothing else of an order.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -252,23 +252,29 @@ def _fixed_injection(case: ClearingCase, grid: Grid, node_of_bus: dict[int, int]
     return fixed
 
 
-def build_resources(case: ClearingCase, grid: Grid, choice: IntegerChoice) -> Resources:
-    """Turn the order book of a case into columns, its blocks and curtailments as chosen."""
+def build_resources(
+    case: ClearingCase, grid: Grid, choice: IntegerChoice, book: Sequence[Order] | None = None
+) -> Resources:
+    """Turn the order book of a case into columns, its blocks and curtailments as chosen.
+
+    ``book`` stands in for the orders of the case where equal ones were added up.
+    """
+    book = case.orders if book is None else book
     node_of_bus = {
         int(bus): int(node)
         for bus, node in zip(case.network.buses.index, grid.bus_node, strict=True)
     }
     b = ColumnBuilder(periods=len(case.periods), mtu_h=case.periods.mtu_h, node_of_bus=node_of_bus)
-    orders = []
-    for order in sorted(case.orders, key=content_of):
+    orders: dict[int, OrderColumns] = {}
+    for place in sorted(range(len(book)), key=lambda k: content_of(book[k])):
+        order = book[place]
         if isinstance(order, BlockOrder):
-            orders.append(add_block(b, order, accepted=choice.accepts(order.id)))
+            orders[place] = add_block(b, order, accepted=choice.accepts(order.id))
         elif isinstance(order, CurtailOrder):
-            orders.append(add_curtail(b, case, order, choice.pattern(order.id, b.periods)))
+            orders[place] = add_curtail(b, case, order, choice.pattern(order.id, b.periods))
         else:
-            orders.append(_ADD[type(order)](b, case, order))
-    add_family_rows(b, orders)
-    place = {order.id: k for k, order in enumerate(case.orders)}
+            orders[place] = _ADD[type(order)](b, case, order)
+    add_family_rows(b, orders.values())
     period = np.concatenate(b.period)
     empty_int, empty = np.zeros(0, dtype=np.int64), np.zeros(0)
     column = np.concatenate([c for c, _, _, _ in b.injections] or [empty_int])
@@ -291,5 +297,5 @@ def build_resources(case: ClearingCase, grid: Grid, choice: IntegerChoice) -> Re
         rows_lower=np.concatenate(b.row_lower or [empty]),
         rows_upper=np.concatenate(b.row_upper or [empty]),
         fixed=_fixed_injection(case, grid, node_of_bus),
-        orders=tuple(sorted(orders, key=lambda columns: place[columns.order.id])),
+        orders=tuple(orders[place] for place in range(len(book))),
     )

@@ -1,6 +1,6 @@
 """From a prepared case to its optimum, anchored at AC power flow.
 
-The interior point method (`opf.interior_point`) goes first and nearly always all the way. Where it
+The interior point method (`opf.interior_path`) goes first and nearly always all the way. Where it
 stops short, Newton steps and successive quadratic programmes go on from its point, or from the
 start where it found none: each linearises import and near-active limits at the AC solution of the
 present schedule by adjoints, solves one quadratic programme in the resources, and accepts its step
@@ -18,10 +18,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from opf.interior_point import find_interior_point
+from opf.interior_path import find_interior_point
 from opf.kkt import (
     Multipliers,
     Residuals,
+    TickEffects,
     kkt_residuals,
     price_scale,
     reduced_costs,
@@ -58,7 +59,10 @@ ROW_TOLERANCE: Final = 1e-6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Solution:
-    """Where the optimisation ended; ``stopped`` says what ended it early, if anything did."""
+    """Where the optimisation ended; ``stopped`` says what ended it early, if anything did.
+
+    ``ticks`` is what rounding explains, where the schedule is on ticks.
+    """
 
     x: Floats
     state: AcState
@@ -69,6 +73,7 @@ class Solution:
     iterations: int
     converged: bool
     stopped: str = ""
+    ticks: TickEffects | None = None
 
 
 def _convex_curvature(
@@ -152,7 +157,8 @@ def _arrive(
 def _worst_violation(problem: Problem, point: Solution) -> float:
     """Largest violation without scarcity price, in units of its tolerance."""
     allowed = violation_tolerance(problem.limits, problem.tolerances)[:, None]
-    over = (limit_values(problem.limits, point.state) - problem.limits.maximum[:, None]) / allowed
+    over = limit_values(problem.limits, point.state) - problem.limits.bound(problem.periods)
+    over /= allowed
     scarcity = problem.case.limits.scarcity_price_eur_per_mwh
     lin = point.linearisation
     full = point.multipliers.limit >= scarcity * (1 - 1e-6)

@@ -38,6 +38,24 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LimitMargins:
+    """How far limits are drawn in, period by period, for what a forecast does not know.
+
+    Parameters
+    ----------
+    vm_pu_upper, vm_pu_lower : ndarray, shape (buses, periods)
+        What is taken off the upper and added to the lower voltage limit [pu], not negative.
+    line_loading_percent, trafo_loading_percent : ndarray, shape (elements, periods)
+        What is taken off the loading limit [percent of rating], not negative.
+    """
+
+    vm_pu_upper: Floats
+    vm_pu_lower: Floats
+    line_loading_percent: Floats
+    trafo_loading_percent: Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClearingCase:
     """Everything one solve needs, prepared once.
 
@@ -68,6 +86,8 @@ class ClearingCase:
         The order book, sorted by id.
     position_mw, position_mvar : ndarray or None, shape (orders, periods)
         Intraday: the position so far of each order (injection), same order as ``orders``.
+    margins : LimitMargins or None
+        Security margins; a limit holds at what is left of it.
     """
 
     name: str
@@ -86,6 +106,7 @@ class ClearingCase:
     orders: tuple[Order, ...]
     position_mw: Floats | None = None
     position_mvar: Floats | None = None
+    margins: LimitMargins | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +203,23 @@ class Violation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BindingMargin:
+    """A limit with a price that binds where its security margin put it.
+
+    ``limit`` is the element's own, ``margin`` what was taken off it: pu for buses, percent for
+    branches. ``shadow_price_eur_per_mwh`` is that of one MW-equivalent of the limit.
+    """
+
+    element_kind: str
+    element: int
+    side: str
+    period: int
+    limit: float
+    margin: float
+    shadow_price_eur_per_mwh: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
     """Why the result may be believed. No times, hosts or logs in it.
 
@@ -201,6 +239,9 @@ class Certificate:
         Largest |import + injections - withdrawals - losses|.
     probe_error : float
         Largest relative error of a gradient against two extra power flows.
+    price_by_ticks, voltage_by_ticks_pu, loading_by_ticks_percent : float
+        The most that rounding awards to ticks moved a reduced cost (relative to the largest price),
+        a priced voltage and a priced loading: beyond it a schedule on ticks is judged.
     """
 
     replay_engine: str
@@ -216,6 +257,9 @@ class Certificate:
     iterations: int
     solver: str
     solver_options: tuple[tuple[str, str], ...] = ()
+    price_by_ticks: float = 0.0
+    voltage_by_ticks_pu: float = 0.0
+    loading_by_ticks_percent: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,3 +315,4 @@ class ClearingResult:
     input_sha256: str
     versions: tuple[tuple[str, str], ...] = ()
     integers: IntegerReport | None = None
+    binding_margins: tuple[BindingMargin, ...] = ()

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from data.units import AWARD_TICK_MW
+from opf.awards import kept_distance
 from opf.explanations.published import Published
 from opf.explanations.records import PriceRange
 from opf.explanations.replayed import Replayed, replay
@@ -27,8 +28,6 @@ from opf.problem import Problem
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-# Columns this close to a bound count as lying at it [MW or MWh]: two ticks of an award.
-AT_BOUND: Final = 2.5 * AWARD_TICK_MW
 # Limits this close count as reached, in MW-equivalent: what ticks of many awards move them by.
 REACHED_MW: Final = 5e-5
 # Error of prices that the certificate admits, relative to the largest price.
@@ -99,7 +98,7 @@ def _range_at(
 def _reached(problem: Problem, at: Replayed) -> set[tuple[int, int]]:
     """Limits that may carry a price: reached in the published schedule."""
     limits = problem.limits
-    room = limits.maximum[:, None] - limit_values(limits, at.state)
+    room = limits.bound(problem.periods) - limit_values(limits, at.state)
     near = room / problem.merit_scale[:, None] < REACHED_MW
     return {(int(k), int(t)) for k, t in np.argwhere(near)}
 
@@ -120,9 +119,10 @@ def _conditions(
     )
     matrix = sparse.hstack([by_limit, res.rows.T], format="csr")
     cost = cost_gradient(problem, lin)
-    free = res.upper - res.lower > AT_BOUND
-    at_lower = at.x - res.lower < AT_BOUND
-    at_upper = res.upper - at.x < AT_BOUND
+    near = kept_distance(res, h) + 0.5 * AWARD_TICK_MW
+    free = res.upper - res.lower > near
+    at_lower = at.x - res.lower < near
+    at_upper = res.upper - at.x < near
     error = PRICE_ERROR * at.price_scale * h
     lower = np.where(free & ~at_upper, -error, -np.inf)
     upper = np.where(free & ~at_lower, error, np.inf)

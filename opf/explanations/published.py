@@ -13,18 +13,30 @@ from data.records.network import Network
 from data.records.order import Order
 from opf.explanations.records import LimitKey, PriceLine, Unit
 from opf.grid import build_grid
-from opf.limits import list_limits
+from opf.limits import LimitSet, list_limits, with_margins
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitValue:
-    """A limit with its value in its unit, as the reader knows it."""
+    """A limit with its value in its unit, as the reader knows it.
+
+    ``margin`` is what a security margin takes off it, shape (periods,); None: nothing.
+    """
 
     name: str
     unit: Unit
     value: float
+    margin: Floats | None = None
+
+    def at(self, period: int) -> tuple[str, float]:
+        """Return name and value of what holds in a period; a margin is named."""
+        margin = 0.0 if self.margin is None else float(self.margin[period])
+        if margin == 0.0:
+            return self.name, self.value
+        words = f"{self.name}, drawn in by a security margin of {abs(margin):.4f} {self.unit}"
+        return words, self.value - margin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,15 +98,15 @@ class Published:
             key, part = self.parts[number]
             value = float(factor @ part[rows, period])
             shadow = float(self.shadow[key][period])
-            limit = self.limits[key]
+            name, limit = self.limits[key].at(period)
             found.append(
                 PriceLine(
                     cause="limit",
                     part_eur_per_mwh=value,
                     key=key,
-                    name=limit.name,
-                    unit=limit.unit,
-                    limit=limit.value,
+                    name=name,
+                    unit=self.limits[key].unit,
+                    limit=limit,
                     sensitivity=value / shadow if shadow else None,
                     shadow_price=shadow,
                 )
@@ -223,7 +235,8 @@ def _shadow_prices(
 
 def _limit_values(case: ClearingCase) -> dict[LimitKey, LimitValue]:
     """Value of every limit: voltages in pu, currents in MVA at nominal voltage, caps in MW."""
-    listed = list_limits(case, build_grid(case.network))
+    grid = build_grid(case.network)
+    listed = with_margins(list_limits(case, grid), case, grid)
     found = {}
     units: dict[str, Unit] = {"bus": "pu", "line": "MVA", "trafo": "MVA", "ext_grid": "MW"}
     names = element_names(case.network)
@@ -235,8 +248,17 @@ def _limit_values(case: ClearingCase) -> dict[LimitKey, LimitValue]:
             name=_limit_name(names, key),
             unit=units[kind],
             value=-value if side == "lower" else value,
+            margin=_signed_margin(listed, k),
         )
     return found
+
+
+def _signed_margin(listed: LimitSet, k: int) -> Floats | None:
+    """What is taken off a limit as the reader knows it: a lower limit rises by its margin."""
+    if listed.margin is None:
+        return None
+    margin: Floats = listed.margin[k]
+    return -margin if listed.side[k] == "lower" else margin
 
 
 def element_names(network: Network) -> dict[tuple[str, int], str]:

@@ -330,9 +330,10 @@ class ConeProgramme:
             if not len(k):
                 continue
             node, bound = limits.place[k], np.abs(limits.maximum[k])
+            holds = limits.bound(size)[k] ** 2 / f.tree.ratio[node][:, None] ** 2
             at = ((node - 1)[:, None] * size + np.arange(size)[None, :]).ravel()
             square = 2.0 * bound / f.tree.ratio[node] ** 2  # dv / d|V| at the limit
-            excess = sign * (self.v[at] - np.repeat(bound**2 / f.tree.ratio[node] ** 2, size))
+            excess = sign * (self.v[at] - holds.ravel())
             per_mw = np.repeat(square * problem.merit_scale[k], size)
             self._add_limit(k, excess, per_mw, np.repeat(square, size))
 
@@ -359,7 +360,7 @@ class ConeProgramme:
         ends = {CURRENT_FROM: b.node_from, CURRENT_TO: b.node_to}
         for family in (CURRENT_FROM, CURRENT_TO):
             k = np.flatnonzero(limits.family == family)
-            k = k[limits.maximum[k] <= reach[limits.place[k]]]
+            k = k[limits.bound(size)[k].min(axis=1) <= reach[limits.place[k]]]
             if not len(k):
                 continue
             branch = limits.place[k]
@@ -376,7 +377,7 @@ class ConeProgramme:
             v = cp.multiply(lower, self.v[flow]) + cp.multiply(1.0 - lower, above)
             p = cp.multiply(sign, self.p[flow]) + cp.multiply(lower * z.real, self.current[flow])
             q = cp.multiply(sign, self.q[flow]) + cp.multiply(lower * z.imag, self.current[flow])
-            rating = np.repeat(limits.maximum[k] / f.base_mva, size)
+            rating = limits.bound(size)[k].ravel() / f.base_mva
             into_p = (
                 cp.multiply(share.real, p) - cp.multiply(share.imag, q) + cp.multiply(shunt.real, v)
             )
@@ -398,7 +399,7 @@ class ConeProgramme:
                 )
             )
             # |I| rises by slack [MW at 1 pu]; d(loading)/d|I| = 2 |V|^2 / rating at the limit
-            rise = 2.0 / np.repeat(limits.maximum[k], size)
+            rise = 2.0 / limits.bound(size)[k].ravel()
             per_pu = cp.multiply(rise * squared, v)
             self._add_limit(k, loading - cp.multiply(squared, v), rise, per_pu)
 

@@ -65,7 +65,7 @@ def _cap_excess(limits: LimitSet, import_mw: Floats) -> Floats:
     excess = np.full((len(limits), len(import_mw)), -np.inf)
     for family, value in ((IMPORT_CAP, import_mw), (EXPORT_CAP, -import_mw)):
         rows = limits.family == family
-        excess[rows] = value[None, :] - limits.maximum[rows, None]
+        excess[rows] = value[None, :] - limits.bound(len(import_mw))[rows]
     return excess
 
 
@@ -243,11 +243,11 @@ class LinDistFlow:
         squared = self.vm_squared(injection)
         for family, sign in ((VOLTAGE_UPPER, 1.0), (VOLTAGE_LOWER, -1.0)):
             rows = np.flatnonzero(limits.family == family)
-            bound = np.abs(limits.maximum[rows, None])
+            bound = np.abs(limits.bound(injection.shape[1])[rows])
             excess[rows] = sign * (squared[limits.place[rows]] - bound**2) / (2.0 * bound)
         current = (limits.family == CURRENT_FROM) | (limits.family == CURRENT_TO)
         loading = np.abs(self.end_power(injection)[current]) / self.end_v[current, None]
-        excess[current] = loading - limits.maximum[current, None]
+        excess[current] = loading - limits.bound(injection.shape[1])[current]
         return excess
 
     def gradients(self, chosen: Ints, period: Ints, injection: Complexes) -> tuple[Floats, Floats]:
@@ -263,7 +263,8 @@ class LinDistFlow:
             columns = np.flatnonzero(family == kind)
             k = chosen[columns]
             node = limits.place[k]
-            factor = sign * tree.ratio[node] ** 2 / np.abs(limits.maximum[k])
+            bound = np.abs(limits.bound_at(k, period[columns]))
+            factor = sign * tree.ratio[node] ** 2 / bound
             on_path = self.paths[:, node].multiply(factor[None, :]).tocsr()
             dp[:, columns] = (
                 self.paths.T @ on_path.multiply(tree.impedance.real[:, None])

@@ -23,13 +23,15 @@ from data.units import AWARD_TICK_MW
 from opf.awards import quantise
 from opf.certificate import Verdict, certify, replay_state
 from opf.describe import describe_grid, make_awards
+from opf.engine_source import name_engine
 from opf.kkt import Multipliers, Residuals, kkt_residuals
 from opf.linearise import Linearisation
 from opf.power_flow import AcState, PowerFlowDiverged, solve_state
 from opf.prices import PricedGrid
 from opf.problem import Problem, cost_eur
-from opf.settled import list_slack
+from opf.settled import list_binding_margins, list_slack
 from opf.successive import Solution
+from opf.tick_effects import typical_effects
 
 Floats = NDArray[np.float64]
 
@@ -98,7 +100,8 @@ def finish(problem: Problem, found: Approximation) -> ClearingResult:
     x = quantise(case, problem.resources, found.x)
     lin = found.at(x)
     before_ticks = kkt_residuals(problem, found.x, found.at(found.x), found.multipliers)
-    residuals = kkt_residuals(problem, x, lin, found.multipliers, AWARD_TICK_MW)
+    ticks = typical_effects(problem, lin)
+    residuals = kkt_residuals(problem, x, lin, found.multipliers, ticks)
     state, lost = solve_ac(problem, x)
     solution = Solution(
         x=x,
@@ -132,6 +135,7 @@ def finish(problem: Problem, found: Approximation) -> ClearingResult:
         * case.periods.mtu_h
         * sum(v.mw_short for v in violations),
         violations=violations,
+        binding_margins=list_binding_margins(problem, solution),
         bound_eur=found.bound_eur,
         bound_kind=found.bound_kind,
         awards=make_awards(problem, solution, priced.prices),
@@ -140,7 +144,10 @@ def finish(problem: Problem, found: Approximation) -> ClearingResult:
         certificate=verdict.certificate,
         input_sha256=input_sha256,
         versions=tuple(
-            (name, version(name)) for name in sorted({*found.packages, "gridclear", "numpy"})
+            sorted(
+                [name_engine()]
+                + [(name, version(name)) for name in {*found.packages, "gridclear", "numpy"}]
+            )
         ),
     )
 

@@ -24,18 +24,19 @@ from data.records.order import (
     Order,
     PriceStep,
     ReactiveRange,
+    ShiftOrder,
+    StorageOrder,
 )
 from data.units import MICRO_PER_UNIT
 from opf.clearing import clear_case
-from opf.equal_orders import merge_equal_orders, share_ticks
-from opf.grid import build_grid
-from opf.integer_choice import NOTHING_ACCEPTED
 from opf.problem import prepare_problem
-from opf.resources import build_resources
+from opf.proportional_shares import share_pro_rata, share_ticks
 from opf.warm_start import start_from
 from tests.support.cases import make_case, storage
+from tests.support.order_simulator import broken_rules
 
 PERIODS = 2
+HOURS = 8
 LIMITS: dict[str, dict[str, Any]] = {
     "line": {"line_loading_percent_max": 60.0},
     "overvoltage": {"vm_pu_max": 1.008},
@@ -81,20 +82,31 @@ def plant(name: str, sizes: list[float], prices: list[float], **fields: Any) -> 
 
 def scaled(order: Order, share: float, **names: Any) -> Order:
     """A part of an order: every power times a share, under other names."""
+    sizes: dict[type[Order], tuple[str, ...]] = {
+        GenerationOrder: ("p_mw_min", "ramp_mw_per_h", "p_mw_before"),
+        DemandOrder: ("p_mw_min", "ramp_mw_per_h", "p_mw_before"),
+        BilateralOrder: ("p_mw",),
+        ShiftOrder: ("baseline_mw", "p_mw_min", "p_mw_max"),
+        StorageOrder: (
+            "charge_mw_max", "discharge_mw_max", "energy_mwh_min", "energy_mwh_max",
+            "energy_mwh_start", "energy_mwh_end_min", "energy_mwh_departure_min",
+        ),
+    }  # fmt: skip
+
+    def part(value: Any) -> Any:
+        return None if value is None else value * share
+
     changes: dict[str, Any] = dict(names)
+    changes |= {name: part(getattr(order, name)) for name in sizes[type(order)]}
     if isinstance(order, GenerationOrder | DemandOrder):
-        changes["p_mw_min"] = order.p_mw_min * share
         changes["steps"] = tuple(
             dataclasses.replace(step, p_mw=step.p_mw * share) for step in order.steps
         )
-    if isinstance(order, BilateralOrder):
-        changes["p_mw"] = order.p_mw * share
     if order.reactive is not None:
-        assert order.reactive.q_mvar_min is not None
-        assert order.reactive.q_mvar_max is not None
-        changes["reactive"] = ReactiveRange(
-            q_mvar_min=order.reactive.q_mvar_min * share,
-            q_mvar_max=order.reactive.q_mvar_max * share,
+        changes["reactive"] = dataclasses.replace(
+            order.reactive,
+            q_mvar_min=part(order.reactive.q_mvar_min),
+            q_mvar_max=part(order.reactive.q_mvar_max),
         )
     return dataclasses.replace(order, **changes)
 
@@ -226,6 +238,79 @@ def test_other_names_change_who_is_first_and_nothing_else(
         assert moved.max() <= (1e-3 if stamped else 1.001), award.order
 
 
+# Sizes of which halves and thirds are whole ticks, and in energy what whole ticks just reach.
+sixths = st.integers(10_000, 60_000).map(lambda sixth: 6 * sixth / MICRO_PER_UNIT)
+
+
+@st.composite
+def coupled_markets(draw: st.DrawFn) -> tuple[ClearingCase, Order]:
+    """A market with a storage, a car, a shift, a ramp and a power factor, and one of them."""
+    ones, later = np.ones(HOURS), np.arange(HOURS)
+    reach = ReactiveRange(q_mvar_min=None, q_mvar_max=None, power_factor_min=0.9)
+    power, throughput = draw(sixths), draw(st.sampled_from([0.0, 0.5, 1.0]))
+    battery = storage(
+        "battery", 3, p_mw=power, energy_mwh=2.0 * power, periods=HOURS, throughput=throughput,
+        efficiency=draw(st.sampled_from([0.95, 1.0])), start=draw(st.sampled_from([0.0, 0.5])),
+    )  # fmt: skip
+    power = draw(sixths)
+    car = dataclasses.replace(
+        storage("car", 2, p_mw=power, energy_mwh=3.0 * power, periods=HOURS, start=0.25),
+        availability=np.where((later >= 1) & (later < 6), 1.0, 0.0),
+        energy_mwh_departure_min=draw(st.sampled_from([1.5, 2.5])) * power,
+        energy_mwh_end_min=0.0, self_discharge_per_day=draw(st.sampled_from([0.0, 0.02])),
+    )  # fmt: skip
+    power = draw(sixths)
+    shift = ShiftOrder(
+        id="shift", participant="A", buses=((3, 1.0),), baseline_mw=power * (later % 2),
+        p_mw_min=0.0 * ones, p_mw_max=power * ones, window_periods=4, price_eur_per_mwh=0.5 * ones,
+    )  # fmt: skip
+    plants = [
+        dataclasses.replace(
+            plant(name, [1.0], [5.0], buses=((2, 1.0),), **fields), p_mw_min=0.0 * ones,
+            steps=(PriceStep(p_mw=draw(sixths) * ones, price_eur_per_mwh=5.0 * ones),),
+        )
+        for name, fields in (
+            ("ramp", {"ramp_mw_per_h": 0.06, "p_mw_before": 0.0}), ("factor", {"reactive": reach}),
+        )
+    ]  # fmt: skip
+    orders: list[Order] = [battery, car, shift, *plants, plant("rest", [2.0], [7.0], p_mw_min=0.0)]
+    orders[-1] = dataclasses.replace(
+        orders[-1], p_mw_min=0.0 * ones,
+        steps=(PriceStep(p_mw=2.0 * ones, price_eur_per_mwh=7.0 * ones),),
+    )  # fmt: skip
+    price = np.array(draw(st.permutations([4.0, 6.0, 11.0, 15.0, 20.0, 25.0, 31.0, 40.0])))
+    limit = draw(st.sampled_from(sorted(LIMITS)))
+    case = make_case(feeder(), orders, price=price, periods=HOURS, **LIMITS[limit])
+    chosen = draw(st.sampled_from([battery, battery, car, car, shift, shift, *plants]))
+    return case, next(order for order in orders if order.id == chosen.id)
+
+
+@few
+@given(market=coupled_markets(), parts=st.sampled_from(SPLITS))
+def test_parts_of_a_storage_or_shift_add_up_to_it_and_stand_alone(
+    market: tuple[ClearingCase, Order], parts: tuple[int, ...]
+) -> None:
+    case, order = market
+    whole = clear_case(case)
+    assert whole.status == "certified", whole.message
+    assert broken_rules(case, whole.awards) == []
+    others = [other for other in case.orders if other is not order]
+    book = (*split(order, parts), *others)
+    divided_case = dataclasses.replace(case, orders=book)
+    divided = clear_case(divided_case)
+    assert published(divided) == published(whole)
+    before, after = injected_ticks(whole), injected_ticks(divided)
+    for name, total in before.items():
+        assert np.array_equal(np.round(after[name]), np.round(total)), name
+    # every part by itself, judged by plain arithmetic on what it states
+    assert broken_rules(divided_case, divided.awards) == []
+    # pro rata: no part is more than a tick off its share in any period
+    awards = {award.order: award.injection_mw * MICRO_PER_UNIT for award in divided.awards}
+    for k, part in enumerate(parts):
+        off = awards[f"{order.id}.{k}"] - before[order.id] * part / sum(parts)
+        assert np.abs(off).max() < 1.0 + 1e-6
+
+
 def two_halves(**second: Any) -> list[Order]:
     """Two equal plants that together get an odd number of ticks from an export cap."""
     half = plant("a", [1.0], [3.0], submitted_at=GATE)
@@ -242,10 +327,9 @@ def test_the_tick_left_over_goes_to_the_earlier_then_to_the_lower_id(
 ) -> None:
     orders = two_halves(submitted_at=submitted_at)
     case = make_case(feeder(), orders, periods=PERIODS)
-    resources, equal = merge_equal_orders(
-        build_resources(case, build_grid(case.network), NOTHING_ACCEPTED)
-    )
-    assert len(resources.cost) == 1 + PERIODS
+    problem = prepare_problem(case)
+    equal = problem.equal
+    assert len(problem.resources.cost) == 1 + PERIODS
     x = np.array([0.0, 0.500001, 0.5])
     own = equal.split(x)
     got = {columns.order.id: own[columns.steps] for columns in equal.offers.orders}
@@ -291,3 +375,10 @@ def test_sizes_on_the_tick_are_never_exceeded() -> None:
     assert share_ticks(4, [0, 0, 0], [1e-6, 2e-6, 2e-6]) == [1, 2, 1]
     # halves of an odd number of ticks: the sum holds, the first exceeds its half tick
     assert share_ticks(3, [0, 0], [1.5e-6, 1.5e-6]) == [2, 1]
+
+
+def test_the_tick_left_over_goes_to_who_is_behind_then_to_the_earlier() -> None:
+    assert share_pro_rata(5, [1, 1, 1], [9, 9, 9], [0.0, 0.0, 0.0]) == [2, 2, 1]
+    assert share_pro_rata(5, [1, 1, 1], [9, 9, 9], [-0.5, 0.25, 0.25]) == [1, 2, 2]
+    # nobody gets more than it has room for while another has it
+    assert share_pro_rata(5, [1, 1, 1], [1, 9, 9], [0.5, 0.0, 0.0]) == [1, 2, 2]

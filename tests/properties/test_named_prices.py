@@ -217,7 +217,7 @@ def test_prices_and_sizes_named_for_orders_without_integers_turn_the_decision() 
     assert tally.undecided <= 3
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_prices_and_sizes_named_for_integer_orders_turn_the_decision() -> None:
     """Threshold and size of blocks and curtailments, where the explanation calls them confirmed."""
     tried, unconfirmed, paradoxical, wrong = 0, 0, 0, []

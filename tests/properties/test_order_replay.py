@@ -226,7 +226,7 @@ def test_replay_of_awards_breaks_nothing(case: ClearingCase) -> None:
     assert broken_rules(case, result.awards) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @settings(ANY, max_examples=300)
 @given(market())
 def test_replay_of_hundreds_of_markets_breaks_nothing(case: ClearingCase) -> None:

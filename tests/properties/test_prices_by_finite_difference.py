@@ -115,7 +115,7 @@ def test_the_optimum_is_solved_to_1e_10(seed: int) -> None:
     assert optimise(prepare_problem(random_feeder(seed).case, TIGHT)).residuals.worst < 1e-10
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_fifty_optima_are_solved_to_1e_10() -> None:
     worst = {}
     for seed in SEEDS:
@@ -134,7 +134,7 @@ def test_reactive_power_below_a_binding_branch_comes_to_rest(seed: int) -> None:
     assert result.certificate.iterations <= 15
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_prices_of_fifty_random_feeders() -> None:
     seen = [examine(random_feeder(seed)) for seed in SEEDS]
     faults = {seed: found.faults for seed, found in zip(SEEDS, seen, strict=True) if found.faults}

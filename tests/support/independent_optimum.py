@@ -311,7 +311,7 @@ class IndependentOptimum:
             When the answer does not come to rest.
         """
         more = extra or {}
-        x = np.clip(x, self.columns.lower, self.columns.upper)
+        x = start = np.clip(x, self.columns.lower, self.columns.upper)
         kept = models
         for number in range(rounds_max):
             injection = self.injection(x, more)
@@ -327,6 +327,10 @@ class IndependentOptimum:
             ]
             if any(missed):
                 kept = None
+            if number == rounds_max // 4 and models is not None:
+                # Models of another point sent it to and fro: from the start again with its own.
+                kept, x = None, start
+                continue
             step = float(np.abs(new - x).max(initial=0.0))
             gain = abs(self.cost(new, new_points) - here)
             x = new

@@ -6,12 +6,19 @@ from itertools import product
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from data.records.clearing import ClearingCase
 from data.records.order import BlockOrder, CurtailOrder, Order
+from opf import linear_programme
 from opf.integer_choice import IntegerChoice
 from opf.integer_programme import IntegerProgramme, build_integer_programme
-from opf.linear_programme import Programme, Relaxation
+from opf.linear_programme import (
+    Programme,
+    Relaxation,
+    SolverStopped,
+    solve_mixed_integer,
+)
 from opf.paradox import best_runs_eur
 from tests.support.cases import library_network, make_case
 from tests.support.integer_choices import (
@@ -137,3 +144,42 @@ def test_an_excluded_choice_is_cut_off_and_no_other() -> None:
         met = float(values @ np.array(pattern)) >= least
         assert met == (pattern != (0, 1, 1, 0, 0, 0))
     assert np.array_equal(columns, programme.decision["c"])
+
+
+def knapsacks(size: int = 60, rows: int = 15) -> Programme:
+    """A programme that branching takes long to finish: many knapsacks over the same items."""
+    rng = np.random.default_rng(3)
+    weights = rng.integers(1, 40, (rows, size)).astype(float)
+    return Programme(
+        cost=-rng.integers(5, 60, size).astype(float), rows=sparse.csr_matrix(weights),
+        rows_lower=np.full(rows, -np.inf), rows_upper=0.4 * weights.sum(axis=1),
+        lower=np.zeros(size), upper=np.ones(size), binary=np.ones(size, dtype=bool),
+    )  # fmt: skip
+
+
+def test_effort_ends_a_search_at_the_same_point_every_time() -> None:
+    programme = knapsacks()
+    size = len(programme.cost) + len(programme.rows_lower)
+    first, second = (
+        solve_mixed_integer(programme, gap=0.0, effort_max=20.0 * size) for _ in range(2)
+    )
+    assert first is not None
+    assert second is not None
+    assert first.bound < first.objective - 1e-6, "the search was over before"
+    assert not first.by_time
+    assert (first.x.tobytes(), first.bound) == (second.x.tobytes(), second.bound)
+    longer = solve_mixed_integer(programme, gap=0.0, effort_max=120.0 * size)
+    assert longer is not None
+    assert longer.objective - longer.bound < first.objective - first.bound
+
+
+def test_a_search_that_wall_time_ended_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear_programme, "TIME_LIMIT_S", 0.1)
+    found = solve_mixed_integer(knapsacks(), gap=0.0, effort_max=np.inf)
+    assert found is not None
+    assert found.by_time
+
+
+def test_effort_without_any_point_is_no_answer() -> None:
+    with pytest.raises(SolverStopped, match="used up"):
+        solve_mixed_integer(knapsacks(), gap=0.0, effort_max=0.0)

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from opf.interior_point import find_interior_point
+from opf.interior_path import find_interior_point
+from opf.interior_point import InteriorMethod
 from opf.kkt_system import KktSystem
 from opf.linearise import choose_limits, linearise
-from opf.power_flow import solve_state
+from opf.power_flow import PowerFlowDiverged, solve_state
 from opf.problem import Problem, Tolerances, cost_eur, prepare_problem
 from opf.quadratic import StepProgramme
 from opf.successive import optimise
@@ -67,6 +68,57 @@ def test_every_iteration_is_reported_and_time_ends_it() -> None:
     assert found is not None
     assert [number for number, _, _ in seen] == [1, 2, 3]
     assert found.iterations == 3
+
+
+def see_curvature(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Let every factorisation find that its step does not minimise; returns one entry for each."""
+    factorise, seen = InteriorMethod.factorise, []
+
+    def curved(method: InteriorMethod, *values: Any) -> Any:
+        diagonal = factorise(method, *values)
+        method.curved = True
+        seen.append(True)
+        return diagonal
+
+    monkeypatch.setattr(InteriorMethod, "factorise", curved)
+    return seen
+
+
+def test_a_start_that_meets_negative_curvature_gives_way_to_the_middle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    problem = overvoltage()
+    start = problem.resources.lower.copy()
+    own = find_interior_point(problem, start, 1e-8)
+    cold = find_interior_point(problem, None, 1e-8)
+    seen = see_curvature(monkeypatch)
+    found = find_interior_point(problem, start, 1e-8)
+    assert own is not None
+    assert cold is not None
+    assert found is not None
+    assert found.x.tobytes() == cold.x.tobytes() != own.x.tobytes()
+    assert len(seen) == 1 + cold.iterations == 1 + found.iterations
+
+
+def test_where_the_middle_leads_nowhere_the_start_is_followed_to_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    problem = overvoltage()
+    start = problem.resources.lower.copy()
+    own = find_interior_point(problem, start, 1e-8)
+    see_curvature(monkeypatch)
+    begin = InteriorMethod.start
+
+    def nowhere(method: InteriorMethod, x_start: Any) -> Any:
+        if x_start is None:
+            raise PowerFlowDiverged([0])
+        return begin(method, x_start)
+
+    monkeypatch.setattr(InteriorMethod, "start", nowhere)
+    found = find_interior_point(problem, start, 1e-8)
+    assert own is not None
+    assert found is not None
+    assert found.x.tobytes() == own.x.tobytes()
 
 
 def test_orders_that_contradict_themselves_lead_nowhere() -> None:

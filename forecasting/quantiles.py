@@ -78,3 +78,49 @@ def order_and_cap(
     """Clip to [minimum, maximum] [MW] and make the last axis non-decreasing; no -0.0."""
     capped = np.clip(value_mw, minimum_mw, maximum_mw)
     return np.maximum.accumulate(capped, axis=-1) + 0.0
+
+
+def interpolate_quantiles(
+    value: Floats, from_levels: Sequence[float], to_levels: Sequence[float]
+) -> Floats:
+    """Read quantiles at other levels: linear between levels, tails continued like a normal's.
+
+    Parameters
+    ----------
+    value : ndarray, shape (..., from levels)
+        Non-decreasing quantiles, any unit.
+    from_levels, to_levels : sequence of float
+        Ascending levels in (0, 1).
+
+    Returns
+    -------
+    ndarray, shape (..., to levels)
+        Non-decreasing. Beyond the outermost levels the outermost slope goes on along the normal
+        distribution's own quantiles.
+
+    Examples
+    --------
+    >>> interpolate_quantiles(np.array([1.0, 2.0, 4.0]), (0.1, 0.5, 0.9), (0.3, 0.5)).tolist()
+    [1.5, 2.0]
+    """
+    known, wanted = np.asarray(from_levels, dtype=float), np.asarray(to_levels, dtype=float)
+    if known.shape == wanted.shape and np.array_equal(known, wanted):
+        return np.maximum.accumulate(value, axis=-1)
+    upper = np.clip(np.searchsorted(known, wanted, side="left"), 1, len(known) - 1)
+    lower = upper - 1
+    within = (wanted >= known[0]) & (wanted <= known[-1])
+    score_known, score_wanted = _normal_score(known), _normal_score(wanted)
+    share = np.where(
+        within,
+        (wanted - known[lower]) / (known[upper] - known[lower]),
+        (score_wanted - score_known[lower]) / (score_known[upper] - score_known[lower]),
+    )
+    found = value[..., lower] + share * (value[..., upper] - value[..., lower])
+    return np.maximum.accumulate(found, axis=-1)
+
+
+def _normal_score(level: Floats) -> Floats:
+    """Return the standard normal quantile of each level."""
+    from scipy.special import ndtri
+
+    return np.asarray(ndtri(level), dtype=float)

@@ -8,7 +8,18 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, CursorResult, Engine, insert, select, text, update
+from sqlalchemy import (
+    Connection,
+    CursorResult,
+    Engine,
+    RowMapping,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from data.records.posting import Batch, Finality, Receipt
 from ledger_adapter.adapter_parts import check_batch
@@ -65,6 +76,8 @@ class SqlLog:
         self._engine = engine
         self._signer = signer
         self._tables = tables
+        self._edge: RightEdge | None = None
+        self._posted: Receipt | None = None
         with engine.begin() as connection:
             create_tables(connection, tables)
             self._check_key(self._newest(connection))
@@ -146,9 +159,9 @@ class SqlLog:
         content = hashlib.sha256(b"".join(hashes)).digest()
         _check_durable(connection)
         self._take_turn(connection)
-        known = self._of_key(connection, batch.key)
+        known, newest = self._of_key_and_newest(connection, batch.key)
         if known is None:
-            return self._append(connection, batch, hashes, content, following)
+            return self._append(connection, batch, newest, hashes, content, following)
         if known.content != content:
             raise KeyConflict(f"key {batch.key.hex()} was posted with other content")
         return known.receipt
@@ -162,17 +175,17 @@ class SqlLog:
         self,
         connection: Connection,
         batch: Batch,
+        newest: _Stored | None,
         hashes: list[bytes],
         content: bytes,
         following: Signer | None,
     ) -> Receipt:
-        newest = self._newest(connection)
-        # Another process may have replaced the key since this log was opened.
-        self._check_key(newest)
         first = 0 if newest is None else newest.receipt.size
+        edge = self._edge_after(connection, newest)
         if batch.first is not None and batch.first != first:
             raise NotAppendOnly(f"batch starts at leaf {batch.first}, the log has {first} leaves")
-        edge = RightEdge(first, self._reader(connection))
+        # Held again only when this batch is the newest of the log: see `_edge_after`.
+        self._edge = self._posted = None
         nodes = edge.append(hashes)
         size, root = edge.size, edge.root()
         receipt = Receipt(
@@ -200,7 +213,22 @@ class SqlLog:
                 checkpoint=receipt.checkpoint,
             )
         )
+        if following is None:
+            self._edge, self._posted = edge, receipt
         return receipt
+
+    def _edge_after(self, connection: Connection, newest: _Stored | None) -> RightEdge:
+        """Return the open tiles after the newest batch.
+
+        Those kept from the last post serve while that batch is still the newest, which only this
+        transaction's holder of the turn can change. A post that was rolled back, or another
+        process's, leaves another newest batch: then the tiles are read, and the key is checked,
+        for that process may have replaced it.
+        """
+        if self._edge is not None and newest is not None and newest.receipt == self._posted:
+            return self._edge
+        self._check_key(newest)
+        return RightEdge(0 if newest is None else newest.receipt.size, self._reader(connection))
 
     def get(self, key: bytes) -> Receipt | None:
         """Return the receipt of a posted key, or None."""
@@ -378,6 +406,20 @@ class SqlLog:
         table = self._tables.batch
         return _stored(connection.execute(select(table).where(table.c.key == key)))
 
+    def _of_key_and_newest(
+        self, connection: Connection, key: bytes
+    ) -> tuple[_Stored | None, _Stored | None]:
+        """Return the batch of a key and the newest one, in one query."""
+        table = self._tables.batch
+        last = select(func.max(table.c.seq)).scalar_subquery()
+        query = select(table).where(or_(table.c.key == key, table.c.seq == last))
+        known = newest = None
+        for row in connection.execute(query.order_by(table.c.seq)).mappings():
+            newest = _to_stored(row)
+            if newest.receipt.key == key:
+                known = newest
+        return known, newest
+
     def _leaves(self, connection: Connection, start: int, stop: int) -> list[bytes]:
         entry = self._tables.entry
         query = select(entry.c.leaf).where(entry.c.seq >= start, entry.c.seq < stop)
@@ -415,9 +457,11 @@ def _check_durable(connection: Connection) -> None:
 
 
 def _stored(rows: CursorResult[Any]) -> _Stored | None:
-    row: Any = rows.mappings().first()
-    if row is None:
-        return None
+    row = rows.mappings().first()
+    return None if row is None else _to_stored(row)
+
+
+def _to_stored(row: RowMapping) -> _Stored:
     if not _is_whole(row):
         raise LedgerError(f"batch {row['seq']} is damaged: restore a backup")
     receipt = Receipt(

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from ledger_adapter.verify.bundle import Report, Unreadable, verify_bundle
-from ledger_adapter.verify.canonical import Malformed, parse_json
+from ledger_adapter.verify.canonical import HASH_BYTES, Malformed, parse_json
+from ledger_adapter.verify.chain import ADDRESS_BYTES, read_hex, verify_anchor_evidence
 from ledger_adapter.verify.disclosure import verify_disclosure
 from ledger_adapter.verify.manifest import CHECKPOINT, MANIFEST
 from ledger_adapter.verify.note import parse_verifier_key, parse_verifier_keys
@@ -78,6 +79,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cosigned", type=Path, metavar="FILE",
         help="the bundle's head as its cosigners signed it (dso ledger publish writes it)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--anchor-evidence", type=Path, metavar="FILE",
+        help="header and proofs that the bundle's head stands on a chain",
+    )  # fmt: skip
+    parser.add_argument(
+        "--block-hash", metavar="0x..",
+        help="hash of the evidence's block, from a source of your own",
+    )  # fmt: skip
+    parser.add_argument(
+        "--anchor-contract", metavar="0x..",
+        help="address of the contract, from where the operator announced it",
     )  # fmt: skip
 
 
@@ -161,6 +174,8 @@ def _policy(options: argparse.Namespace) -> TrustPolicy:
 
 def _verify(options: argparse.Namespace, policy: TrustPolicy) -> _Outcome:
     target: Path = options.target
+    if options.anchor_evidence is not None and not (target / MANIFEST).exists():
+        raise Unreadable("--anchor-evidence is of the head of a bundle")
     if target.is_dir() and (target / "tile").is_dir() and not (target / MANIFEST).exists():
         head = verify_tiles(target, policy.key, policy.cosigners)
         return _Outcome(text=f"HOLDS: tiles of log {head.origin}, {head.size} leaves\n")
@@ -168,6 +183,12 @@ def _verify(options: argparse.Namespace, policy: TrustPolicy) -> _Outcome:
         return _Outcome(text=_describe_file(target, policy))
     report = verify_bundle(target, policy.key.text)
     text = describe_report(report)
+    if report.holds and options.anchor_evidence is not None:
+        try:
+            text += _describe_anchor(options, report)
+        except Malformed as error:
+            where = options.anchor_evidence
+            return _Outcome(text=f"DOES NOT HOLD: {where}: {error}\n", holds=False)
     if not report.holds or not (policy.quorum or options.cosigned):
         return _Outcome(text=text, holds=report.holds)
     if options.cosigned is None:
@@ -178,6 +199,25 @@ def _verify(options: argparse.Namespace, policy: TrustPolicy) -> _Outcome:
     except Malformed as error:
         return _Outcome(text=f"DOES NOT HOLD: {options.cosigned}: {error}\n", holds=False)
     return _Outcome(text=f"{text}Its head is cosigned by: {', '.join(names) or 'nobody'}\n")
+
+
+def _describe_anchor(options: argparse.Namespace, report: Report) -> str:
+    """Check that the bundle's very head stands in a block that the auditor trusts."""
+    try:
+        block_hash = read_hex(options.block_hash, "--block-hash", HASH_BYTES)
+        contract = str(options.anchor_contract).lower()
+        address = read_hex(contract, "--anchor-contract", ADDRESS_BYTES)
+    except Malformed as error:
+        raise Unreadable(f"--anchor-evidence: {error}") from error
+    head = verify_anchor_evidence(
+        options.anchor_evidence.read_bytes(), block_hash=block_hash, contract=address
+    )
+    if (head.size, head.root.hex()) != (report.size, report.root):
+        raise Malformed(f"the chain holds another head: {head.size} leaves, {head.root.hex()}")
+    return (
+        f"Its head stands on chain in block {head.block} under the hash you named; it was posted "
+        f"at {head.posted_at_s} s since 1970\n"
+    )
 
 
 def _describe_file(target: Path, policy: TrustPolicy) -> str:

@@ -168,6 +168,23 @@ def test_result_and_batch_share_one_transaction(log: SqlLog, engine: Engine) -> 
         assert connection.execute(text("SELECT count(*) FROM result")).scalar() == 1
 
 
+def test_what_a_log_holds_in_memory_never_outlives_the_database(
+    log: SqlLog, engine: Engine, keys: OperatorKeys
+) -> None:
+    other = SqlLog(engine, keys.signer)
+    leaves: list[bytes] = []
+    for number in range(12):
+        undone = batch(100 + number, 255 + number % 3)
+        with engine.connect() as connection:
+            (log, other)[number % 2].post(undone, connection=connection)
+            connection.rollback()
+        posted = batch(number, 1 + 100 * (number % 3), first=len(leaves))
+        leaves.extend(posted.leaves)
+        receipt = (log, other)[number // 2 % 2].post(posted)
+        assert (receipt.size, receipt.root) == (len(leaves), root_hash(leaves))
+    assert log.find_damage() == []
+
+
 @pytest.mark.parametrize("table", TABLES)
 def test_stored_rows_cannot_change(log: SqlLog, engine: Engine, table: str) -> None:
     head = log.post(batch(1, 300))

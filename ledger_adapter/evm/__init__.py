@@ -1,0 +1,1 @@
+"""The chain side: heads of the log, assets and energy certificates on an EVM chain."""

@@ -17,10 +17,12 @@ ACCOUNT_PREFIX: Final = "account:"
 ImbalanceRule = Literal["single", "dual"]
 RefundRule = Literal["pro_rata_withdrawal", "pro_rata_capacity", "retain"]
 FlexibilityRule = Literal["usef", "threshold_75", "threshold_80", "sliding_50_100", "cap_120"]
+SharingKey = Literal["static", "pro_rata"]
 SplitMarkets = Literal["none", "da", "all"]
 LineKind = Literal[
-    "da", "id", "imbalance", "flexibility", "penalty", "refund", "upstream", "rent_congestion",
-    "rent_voltage", "rent_loss", "rent_import", "rent_unsplit", "imbalance_residual", "rounding",
+    "da", "id", "imbalance", "reactive", "community", "availability", "flexibility", "penalty",
+    "refund", "upstream", "rent_congestion", "rent_voltage", "rent_loss", "rent_import",
+    "rent_unsplit", "rent_reactive", "imbalance_residual", "rounding", "dispute",
 ]  # fmt: skip
 IMBALANCE_RULES: Final[tuple[ImbalanceRule, ...]] = ("single", "dual")
 REFUND_RULES: Final[tuple[RefundRule, ...]] = (
@@ -30,9 +32,11 @@ FLEXIBILITY_RULES: Final[tuple[FlexibilityRule, ...]] = (
     "usef", "threshold_75", "threshold_80", "sliding_50_100", "cap_120",
 )  # fmt: skip
 LINE_KINDS: Final[tuple[LineKind, ...]] = (
-    "da", "id", "imbalance", "flexibility", "penalty", "refund", "upstream", "rent_congestion",
-    "rent_voltage", "rent_loss", "rent_import", "rent_unsplit", "imbalance_residual", "rounding",
+    "da", "id", "imbalance", "reactive", "community", "availability", "flexibility", "penalty",
+    "refund", "upstream", "rent_congestion", "rent_voltage", "rent_loss", "rent_import",
+    "rent_unsplit", "rent_reactive", "imbalance_residual", "rounding", "dispute",
 )  # fmt: skip
+SHARING_KEYS: Final[tuple[SharingKey, ...]] = ("static", "pro_rata")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +52,14 @@ class SettlementRules:
         The spread [micro-EUR/MWh], >= 0; 0 with ``single``.
     refund : {"pro_rata_withdrawal", "pro_rata_capacity", "retain"}
         Who gets the rents of a period back, or bears them when they are negative.
+    settle_reactive : bool
+        Whether reactive energy is paid at its price; else it is shown and not paid.
     """
 
     imbalance: ImbalanceRule = "single"
     imbalance_spread_micro_eur_per_mwh: int = 0
     refund: RefundRule = "pro_rata_withdrawal"
+    settle_reactive: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +73,9 @@ class ConnectionPosition:
     ``bus_to``, and its participant pays energy x (price at ``bus_to`` - price at ``bus``) for the
     grid between them. It has no meter: ``meter_wh`` is ``id_wh``, and what its parties do not
     deliver is the imbalance of their own connections.
+
+    ``held`` says in which periods the participant holds the connection, shape (periods,); None =
+    in all. Outside them its energies are 0 and nothing is booked: another participant holds it.
     """
 
     participant: str
@@ -75,11 +85,16 @@ class ConnectionPosition:
     id_wh: tuple[int, ...]
     meter_wh: tuple[int, ...]
     bus_to: int | None = None
+    held: tuple[bool, ...] | None = None
 
     @property
     def is_bilateral(self) -> bool:
         """Whether energy is only carried from one bus to another."""
         return self.bus_to is not None
+
+    def is_held(self, period: int) -> bool:
+        """Whether the participant holds the connection in a period (index from 0)."""
+        return self.held is None or self.held[period]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +186,74 @@ class Activation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Availability:
+    """Capacity kept ready for the operator in one period, paid whether or not it is called.
+
+    Parameters
+    ----------
+    available_w : int
+        Capacity kept ready [W], >= 0.
+    price_micro_eur_per_mw_h : int
+        Fee for one MW over one hour [micro-EUR/(MW h)].
+    delivery_ppm : int
+        Share of the fee that past delivery earned, in millionths: the mean delivery of the month
+        before in the rule set of SSEN TRANSITION; 1_000_000 = all of it.
+    """
+
+    participant: str
+    connection: str
+    period: int
+    available_w: int
+    price_micro_eur_per_mw_h: int
+    delivery_ppm: int = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReactivePosition:
+    """Reactive energy of one connection in one period, injection positive.
+
+    ``q_varh`` is in varh, ``price_micro_eur_per_mvarh`` the reactive price at the bus.
+    """
+
+    participant: str
+    connection: str
+    period: int
+    q_varh: int
+    price_micro_eur_per_mvarh: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommunityMember:
+    """One who shares a generator: ``share_ppm`` in millionths, used by the key ``static``."""
+
+    participant: str
+    connection: str
+    share_ppm: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Community:
+    """Members who share what one generator injects, at a price of their own.
+
+    Parameters
+    ----------
+    generator : (str, str)
+        Participant and connection of the shared generator.
+    key : {"static", "pro_rata"}
+        ``static``: a fixed share of the generation for each member; ``pro_rata``: by what each
+        withdraws in the period. Nobody gets more than he withdraws.
+    price_micro_eur_per_mwh : int
+        What a member pays the generator for shared energy [micro-EUR/MWh].
+    """
+
+    name: str
+    generator: tuple[str, str]
+    key: SharingKey
+    price_micro_eur_per_mwh: int
+    members: tuple[CommunityMember, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionCapacity:
     """Contracted capacity of one connection [W], the weight of ``pro_rata_capacity``."""
 
@@ -204,6 +287,9 @@ class SettlementCase:
     split: SplitMarkets = "none"
     activations: tuple[Activation, ...] = ()
     capacities: tuple[ConnectionCapacity, ...] = ()
+    availabilities: tuple[Availability, ...] = ()
+    reactive: tuple[ReactivePosition, ...] = ()
+    communities: tuple[Community, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,14 +297,16 @@ class SettlementLine:
     """One amount of one participant or account.
 
     The amount is the half-even product of quantity and price for the kinds da, id, imbalance,
-    flexibility, penalty and upstream. Rents, residual and rounding are no product: 0 in both. A
-    refund by withdrawal shows the withdrawal and the rate, rounded; its amount is the exact share.
+    flexibility, penalty, availability, community and upstream. Rents, residual, rounding and
+    disputed amounts are no product: 0 in both. A refund by withdrawal shows the withdrawal and the
+    rate, rounded; its amount is the exact share. For ``reactive`` the quantity is in varh and the
+    price in micro-EUR/Mvarh, for ``availability`` Wh are W x h of capacity kept ready.
 
     Parameters
     ----------
     market : str
-        ``da``, ``id/<round>``, ``imbalance``, ``flexibility`` or ``refund``; the lines of one
-        market and period sum to zero.
+        ``da``, ``id/<round>``, ``imbalance``, ``reactive``, ``community``, ``flexibility``
+        (availability too) or ``refund``; the lines of one market and period sum to zero.
     """
 
     participant: str

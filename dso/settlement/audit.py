@@ -1,57 +1,32 @@
 """Check a settlement against its case, by a second statement of the rules.
 
-Nothing of `dso.settlement.books` and `dso.settlement.markets` is used: sums are rationals
-(`fractions.Fraction`), quantities are re-derived from the case, and every line must be expected
-exactly once. A line paid twice, an amount off by one micro-EUR or a missing line is named.
+Nothing of `dso.settlement.books`, `markets`, `services` and `communities` is used: sums are
+rationals (`fractions.Fraction`), quantities are re-derived from the case, and every line must be
+expected exactly once. A line paid twice, an amount off by one micro-EUR or a missing line is named.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
 
 from data.errors import Problem
 from data.periods import format_utc
 from data.records.settlement import (
-    Activation,
     SettlementCase,
     SettlementLine,
     SettlementResult,
 )
-from data.units import WH_PER_MWH, money_micro_eur, round_half_even
-
-# participant, connection, kind, market, quantity, price, amount
-Entry = tuple[str, str, str, str, int, int, int]
-
-
-@dataclass(slots=True)
-class _Expected:
-    """Expected lines and the exact value of everything of one period, per market."""
-
-    entries: list[Entry] = field(default_factory=list)
-    by_market: dict[str, list[Entry]] = field(default_factory=lambda: defaultdict(list))
-
-    def priced(
-        self, owner: tuple[str, str], kind: str, market: str, quantity_wh: int, price: int
-    ) -> None:
-        amount = money_micro_eur(quantity_wh, price)
-        self.entry((*owner, kind, market, quantity_wh, price, amount))
-
-    def account(self, name: str, kind: str, market: str, value: Fraction) -> None:
-        amount = round_half_even(value)
-        if amount:
-            self.entry((f"account:{name}", "", kind, market, 0, 0, amount))
-
-    def entry(self, entry: Entry) -> None:
-        self.entries.append(entry)
-        self.by_market[entry[3]].append(entry)
-
-    def close(self, market: str) -> None:
-        remainder = sum(entry[6] for entry in self.by_market[market])
-        self.account("rounding", "rounding", market, Fraction(-remainder))
+from data.units import WH_PER_MWH, round_half_even
+from dso.settlement.audit_services import (
+    Entry,
+    Expected,
+    expect_communities,
+    expect_flexibility,
+    expect_reactive,
+)
 
 
 def check_settlement(case: SettlementCase, result: SettlementResult) -> tuple[Problem, ...]:
@@ -133,11 +108,13 @@ def _named(start: datetime, entry: Entry) -> str:
 
 def _expect(case: SettlementCase, period: int) -> list[Entry]:
     """Return every line that is due in a period."""
-    expected = _Expected()
+    expected = Expected()
     activations = {(a.participant, a.connection): a for a in case.activations if a.period == period}
-    bought = _expect_flexibility(expected, case, activations)
+    bought = expect_flexibility(expected, case, activations, period)
     last = _expect_trades(expected, case, period, bought)
     _expect_accounts(expected, case, period, last)
+    expect_reactive(expected, case, period)
+    expect_communities(expected, case, period)
     for market in sorted(expected.by_market):
         if market not in ("refund", "flexibility"):
             expected.close(market)
@@ -145,43 +122,8 @@ def _expect(case: SettlementCase, period: int) -> list[Entry]:
     return expected.entries
 
 
-def _expect_flexibility(
-    expected: _Expected, case: SettlementCase, activations: dict[tuple[str, str], Activation]
-) -> dict[tuple[str, str], int]:
-    """Book the activations; return the injection bought per connection [Wh]."""
-    hours = Fraction(case.periods.mtu_minutes, 60)
-    bought = {}
-    for owner, a in activations.items():
-        ratio = Fraction(a.baseline_w - a.meter_w, a.ordered_w)
-        within = min(max(ratio, Fraction(0)), Fraction(1))
-        share = {
-            "usef": within,
-            "threshold_75": within if ratio >= Fraction(3, 4) else Fraction(0),
-            "threshold_80": within if ratio >= Fraction(4, 5) else Fraction(0),
-            "sliding_50_100": within * max(Fraction(0), 2 * within - 1),
-            "cap_120": min(max(ratio, Fraction(0)), Fraction(6, 5)),
-        }[a.rule]
-        energy = abs(a.ordered_w) * hours
-        paid_wh = round_half_even(share * energy)
-        short_wh = round_half_even(max(Fraction(0), 1 - ratio) * energy)
-        taken = within if a.rule != "cap_120" else share
-        # Meters are whole watts: a cap between two of them is taken down.
-        taken_w = int(taken * abs(a.ordered_w)) if share else 0
-        sign = 1 if a.ordered_w > 0 else -1
-        bought[owner] = sign * round_half_even(taken_w * hours)
-        operator = ("account:flexibility", owner[1])
-        for kind, quantity, price in (
-            ("flexibility", paid_wh, a.price_micro_eur_per_mwh),
-            ("penalty", -short_wh, a.penalty_micro_eur_per_mwh),
-        ):
-            if quantity:
-                expected.priced(owner, kind, "flexibility", quantity, price)
-                expected.priced(operator, kind, "flexibility", -quantity, price)
-    return bought
-
-
 def _expect_trades(
-    expected: _Expected, case: SettlementCase, period: int, bought: dict[tuple[str, str], int]
+    expected: Expected, case: SettlementCase, period: int, bought: dict[tuple[str, str], int]
 ) -> list[int]:
     """Book what participants traded; return the rounds of the period."""
     prices = {price.bus: price for price in case.prices}
@@ -194,6 +136,8 @@ def _expect_trades(
         if line.period == period
     }
     for p in case.positions:
+        if p.held is not None and not p.held[period]:
+            continue
         owner, price = (p.participant, p.connection), prices[p.bus]
         da_price = price.dlmp_da_micro_eur_per_mwh[period]
         last_price = price.dlmp_id_micro_eur_per_mwh[period]
@@ -222,7 +166,7 @@ def _expect_trades(
 
 
 def _expect_accounts(
-    expected: _Expected, case: SettlementCase, period: int, rounds: list[int]
+    expected: Expected, case: SettlementCase, period: int, rounds: list[int]
 ) -> None:
     """Book the upstream bill and the operator's rents of every energy market."""
     substation = case.substation
@@ -264,7 +208,7 @@ def _expect_accounts(
 
 
 def _expect_rents(
-    expected: _Expected,
+    expected: Expected,
     case: SettlementCase,
     period: int,
     label: str,
@@ -298,12 +242,21 @@ def _expect_rents(
         expected.account(name, kind, label, value)
 
 
-def _expect_refund(expected: _Expected, case: SettlementCase, period: int) -> None:
+def _expect_refund(expected: Expected, case: SettlementCase, period: int) -> None:
     """Book the refund of the rents of day-ahead and intraday."""
     rule = case.rules.refund
     pot = sum(entry[6] for entry in expected.entries if entry[2].startswith("rent_"))
     if rule == "pro_rata_capacity":
-        weights = {(c.participant, c.connection): c.capacity_w for c in case.capacities}
+        gone = {
+            (p.participant, p.connection)
+            for p in case.positions
+            if p.held is not None and not p.held[period]
+        }
+        weights = {
+            (c.participant, c.connection): c.capacity_w
+            for c in case.capacities
+            if (c.participant, c.connection) not in gone
+        }
     else:
         weights = {
             (p.participant, p.connection): max(0, -p.meter_wh[period])

@@ -7,8 +7,9 @@ the rounding account holds rounding and nothing else: at most one micro-EUR per 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
+from typing import Final
 
 from data.canonical import sha256_hex
 from data.errors import refuse_if_any
@@ -20,6 +21,7 @@ from data.records.settlement import (
     SettlementResult,
 )
 from data.units import WH_PER_MWH
+from dso.settlement.booking import account_line, priced_line, rounding_lines
 from dso.settlement.case_files import case_files
 from dso.settlement.exact import BooksError, divide_half_even
 from dso.settlement.markets import (
@@ -28,18 +30,21 @@ from dso.settlement.markets import (
     energy_markets,
     tabulate_case,
 )
+from dso.settlement.services import book_services
 from dso.settlement.validation import find_problems
 
 UPSTREAM = "upstream"
-FLEXIBILITY = "flexibility"
 REFUND = "refund"
-RENT_KINDS = frozenset(
-    {"rent_congestion", "rent_voltage", "rent_loss", "rent_import", "rent_unsplit"}
-)
+RENT_KINDS: Final = frozenset(
+    {
+        "rent_congestion", "rent_voltage", "rent_loss", "rent_import", "rent_unsplit",
+        "rent_reactive",
+    }
+)  # fmt: skip
 
 
 def settle(case: SettlementCase) -> SettlementResult:
-    """Settle day-ahead, intraday rounds, imbalance, flexibility services and the refund.
+    """Settle day-ahead, intraday rounds, imbalance, services and the refund.
 
     Parameters
     ----------
@@ -50,7 +55,8 @@ def settle(case: SettlementCase) -> SettlementResult:
     -------
     SettlementResult
         Lines sorted by period and market, participants before accounts. Participants have a
-        day-ahead line for every period; intraday and imbalance only where energy changed.
+        day-ahead line for every period in which they hold a connection; intraday and imbalance
+        only where energy changed.
 
     Raises
     ------
@@ -70,7 +76,7 @@ def settle(case: SettlementCase) -> SettlementResult:
     Without parts their sum stands on ``account:rent_unsplit``. The imbalance's difference
     (changed losses, price spread) stands on ``account:imbalance_residual``. The rents of
     day-ahead and intraday together are refunded by the rule of the case, also when negative; the
-    residual is not.
+    residual is not. Where reactive energy is paid, its difference is refunded with them.
     """
     refuse_if_any(find_problems(case))
     tables = tabulate_case(case)
@@ -80,7 +86,7 @@ def settle(case: SettlementCase) -> SettlementResult:
         booked: list[SettlementLine] = []
         for market in energy_markets(tables, period):
             booked.extend(_book_market(market, start))
-        booked.extend(_book_flexibility(tables, period, start))
+        booked.extend(book_services(tables, period, start))
         rent = sum(line.amount_micro_eur for line in booked if line.kind in RENT_KINDS)
         refund = list(_book_refund(tables, period, start, rent))
         if rent and not refund and case.rules.refund != "retain":
@@ -102,34 +108,20 @@ def settle(case: SettlementCase) -> SettlementResult:
 def _book_market(market: MarketPeriod, start: datetime) -> list[SettlementLine]:
     """Book trades, upstream bill and rents of one market and period; they sum to zero."""
     lines = [
-        SettlementLine(
-            participant=trade.participant,
-            connection=trade.connection,
-            period_start=start,
-            kind=market.kind,
-            quantity_wh=trade.quantity_wh,
-            price_micro_eur_per_mwh=trade.price_micro_eur_per_mwh,
-            amount_micro_eur=divide_half_even(
-                trade.quantity_wh * trade.price_micro_eur_per_mwh, WH_PER_MWH
-            ),
-            market=market.label,
+        priced_line(
+            (trade.participant, trade.connection), market.kind, trade.quantity_wh,
+            trade.price_micro_eur_per_mwh, market=market.label, start=start,
         )
         for trade in market.trades
-    ]
+    ]  # fmt: skip
     bill = market.import_wh * market.import_price_micro_eur_per_mwh
     if market.import_wh:
         lines.append(
-            SettlementLine(
-                participant=f"{ACCOUNT_PREFIX}{UPSTREAM}",
-                connection="",
-                period_start=start,
-                kind="upstream",
-                quantity_wh=market.import_wh,
-                price_micro_eur_per_mwh=market.import_price_micro_eur_per_mwh,
-                amount_micro_eur=divide_half_even(bill, WH_PER_MWH),
-                market=market.label,
+            priced_line(
+                (f"{ACCOUNT_PREFIX}{UPSTREAM}", ""), "upstream", market.import_wh,
+                market.import_price_micro_eur_per_mwh, market=market.label, start=start,
             )
-        )
+        )  # fmt: skip
     rents = _exact_rents(market)
     paid = sum(trade.quantity_wh * trade.price_micro_eur_per_mwh for trade in market.trades)
     if paid + bill + sum(rents.values()) != 0:
@@ -137,8 +129,8 @@ def _book_market(market: MarketPeriod, start: datetime) -> list[SettlementLine]:
     for (kind, account), numerator in sorted(rents.items()):
         amount = divide_half_even(numerator, WH_PER_MWH)
         if amount:
-            lines.append(_account_line(account, kind, amount, market.label, start))
-    return [*lines, *_rounding(lines, market.label, start)]
+            lines.append(account_line(account, kind, amount, market=market.label, start=start))
+    return [*lines, *rounding_lines(lines, market=market.label, start=start)]
 
 
 def _exact_rents(market: MarketPeriod) -> dict[tuple[LineKind, str], int]:
@@ -172,34 +164,6 @@ def _exact_rents(market: MarketPeriod) -> dict[tuple[LineKind, str], int]:
     return rents
 
 
-def _book_flexibility(
-    tables: MarketTables, period: int, start: datetime
-) -> Iterator[SettlementLine]:
-    """Book what the operator pays for activations and what deficiency costs the provider."""
-    found = (a for a in tables.case.activations if a.period == period)
-    for activation in sorted(found, key=lambda a: (a.participant, a.connection)):
-        owner = (activation.participant, activation.connection)
-        outcome = tables.outcomes[(*owner, period)]
-        entries: tuple[tuple[LineKind, int, int], ...] = (
-            ("flexibility", outcome.paid_wh, activation.price_micro_eur_per_mwh),
-            ("penalty", -outcome.deficiency_wh, activation.penalty_micro_eur_per_mwh),
-        )
-        for kind, quantity_wh, price in entries:
-            if not quantity_wh:
-                continue
-            for participant, sign in ((owner[0], 1), (f"{ACCOUNT_PREFIX}{FLEXIBILITY}", -1)):
-                yield SettlementLine(
-                    participant=participant,
-                    connection=owner[1],
-                    period_start=start,
-                    kind=kind,
-                    quantity_wh=sign * quantity_wh,
-                    price_micro_eur_per_mwh=price,
-                    amount_micro_eur=sign * divide_half_even(quantity_wh * price, WH_PER_MWH),
-                    market=FLEXIBILITY,
-                )
-
-
 def _book_refund(
     tables: MarketTables, period: int, start: datetime, rent_micro_eur: int
 ) -> Iterator[SettlementLine]:
@@ -208,7 +172,11 @@ def _book_refund(
     if rule == "retain" or not rent_micro_eur:
         return
     if rule == "pro_rata_capacity":
-        weights = {(c.participant, c.connection): c.capacity_w for c in tables.case.capacities}
+        weights = {
+            (c.participant, c.connection): c.capacity_w
+            for c in tables.case.capacities
+            if tables.meters[c.participant, c.connection].is_held(period)
+        }
     else:
         weights = {
             (p.participant, p.connection): max(0, -p.meter_wh[period])
@@ -234,36 +202,9 @@ def _book_refund(
         for (participant, connection), weight in sorted(weights.items())
         if weight
     ]
-    lines.append(_account_line(REFUND, "refund", -rent_micro_eur, REFUND, start))
+    lines.append(account_line(REFUND, "refund", -rent_micro_eur, market=REFUND, start=start))
     yield from lines
-    yield from _rounding(lines, REFUND, start)
-
-
-def _rounding(
-    lines: Iterable[SettlementLine], market: str, start: datetime
-) -> Iterator[SettlementLine]:
-    """Yield the line of the rounding account; at most one micro-EUR per line, or the books err."""
-    amounts = [line.amount_micro_eur for line in lines]
-    remainder = sum(amounts)
-    if abs(remainder) > len(amounts):
-        raise BooksError(f"{market} {start}: {remainder} micro-EUR is more than rounding")
-    if remainder:
-        yield _account_line("rounding", "rounding", -remainder, market, start)
-
-
-def _account_line(
-    account: str, kind: LineKind, amount_micro_eur: int, market: str, start: datetime
-) -> SettlementLine:
-    return SettlementLine(
-        participant=f"{ACCOUNT_PREFIX}{account}",
-        connection="",
-        period_start=start,
-        kind=kind,
-        quantity_wh=0,
-        price_micro_eur_per_mwh=0,
-        amount_micro_eur=amount_micro_eur,
-        market=market,
-    )
+    yield from rounding_lines(lines, market=REFUND, start=start)
 
 
 def _remarks(case: SettlementCase, kept: list[datetime]) -> tuple[str, ...]:
@@ -281,6 +222,8 @@ def _remarks(case: SettlementCase, kept: list[datetime]) -> tuple[str, ...]:
         )
     if case.split != "none" and case.substation.da_energy_micro_eur_per_mwh is None:
         remarks.append("the energy price is not given: it is taken to be the import price")
+    if case.reactive and not case.rules.settle_reactive:
+        remarks.append("reactive energy is shown with its price and not paid")
     if kept:
         remarks.append(
             f"rents of {len(kept)} periods stay with the operator: nobody withdrew in them"

@@ -8,6 +8,7 @@ from pathlib import Path
 from data.canonical import csv_bytes, write_atomically
 from data.errors import refuse_if_any
 from data.records.settlement import SettlementCase
+from dso.settlement.community_files import communities_toml
 from dso.settlement.exact import format_micro
 from dso.settlement.validation import find_problems
 
@@ -31,6 +32,17 @@ ACTIVATION_COLUMNS = (
     "price_eur_per_mwh", "penalty_eur_per_mwh", "rule",
 )  # fmt: skip
 CAPACITY_COLUMNS = ("participant", "connection", "capacity_mw")
+AVAILABILITY_COLUMNS = (
+    "participant", "connection", "period_start", "available_mw", "price_eur_per_mw_h",
+    "delivery_share",
+)  # fmt: skip
+REACTIVE_COLUMNS = (
+    "participant", "connection", "period_start", "q_mvarh", "dlmp_q_eur_per_mvarh",
+)  # fmt: skip
+OPTIONAL_FILES = (
+    "rounds.csv", "parts.csv", "connections.csv", "availability.csv", "reactive.csv",
+    "communities.toml",
+)  # fmt: skip
 
 
 def case_files(case: SettlementCase) -> dict[str, bytes]:
@@ -52,6 +64,14 @@ def case_files(case: SettlementCase) -> dict[str, bytes]:
         files["connections.csv"] = csv_bytes(
             CAPACITY_COLUMNS, ((*owner, format_micro(watt)) for *owner, watt in rows)
         )
+    if case.availabilities:
+        files["availability.csv"] = csv_bytes(
+            AVAILABILITY_COLUMNS, _availability_rows(case, labels)
+        )
+    if case.reactive:
+        files["reactive.csv"] = csv_bytes(REACTIVE_COLUMNS, _reactive_rows(case, labels))
+    if case.communities:
+        files["communities.toml"] = communities_toml(case.communities)
     return files
 
 
@@ -65,7 +85,7 @@ def write_settlement_case(case: SettlementCase, folder: Path) -> None:
     """
     refuse_if_any(find_problems(case))
     files = case_files(case)
-    for name in ("rounds.csv", "parts.csv", "connections.csv"):
+    for name in OPTIONAL_FILES:
         if name not in files:
             (folder / name).unlink(missing_ok=True)
     for name, content in sorted(files.items()):
@@ -79,7 +99,7 @@ def _rules_toml(case: SettlementCase) -> bytes:
         f"mtu_minutes = {case.periods.mtu_minutes}\n"
         f'imbalance = "{rules.imbalance}"\n'
         f"imbalance_spread_eur_per_mwh = {spread}\n"
-        f'refund = "{rules.refund}"\n'
+        f'refund = "{rules.refund}"\n' + "settle_reactive = true\n" * rules.settle_reactive
     ).encode()
 
 
@@ -95,6 +115,7 @@ def _positions_csv(case: SettlementCase, labels: Sequence[str]) -> bytes:
         )
         for t, label in enumerate(labels)
         for p in positions
+        if p.is_held(t)
     )  # fmt: skip
     return csv_bytes((*POSITION_COLUMNS, *optional), rows)
 
@@ -159,4 +180,21 @@ def _activation_rows(case: SettlementCase, labels: Sequence[str]) -> Iterator[Se
             format_micro(a.ordered_w), format_micro(a.meter_w),
             format_micro(a.price_micro_eur_per_mwh), format_micro(a.penalty_micro_eur_per_mwh),
             a.rule,
+        )  # fmt: skip
+
+
+def _availability_rows(case: SettlementCase, labels: Sequence[str]) -> Iterator[Sequence[object]]:
+    found = sorted(case.availabilities, key=lambda a: (a.period, a.participant, a.connection))
+    for a in found:
+        yield (
+            a.participant, a.connection, labels[a.period], format_micro(a.available_w),
+            format_micro(a.price_micro_eur_per_mw_h), format_micro(a.delivery_ppm),
+        )  # fmt: skip
+
+
+def _reactive_rows(case: SettlementCase, labels: Sequence[str]) -> Iterator[Sequence[object]]:
+    for q in sorted(case.reactive, key=lambda q: (q.period, q.participant, q.connection)):
+        yield (
+            q.participant, q.connection, labels[q.period], format_micro(q.q_varh),
+            format_micro(q.price_micro_eur_per_mvarh),
         )  # fmt: skip

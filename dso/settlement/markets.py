@@ -13,14 +13,18 @@ the last one takes the rest.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from data.periods import Periods
 from data.records.settlement import (
+    Activation,
+    Availability,
     ConnectionPosition,
     LineKind,
     PricePartLine,
+    ReactivePosition,
     RoundPosition,
     SettlementCase,
     SettlementRules,
@@ -30,6 +34,14 @@ from dso.settlement.flexibility import FlexibilityOutcome, rate_activation
 Owner = tuple[str, str]
 DAY_AHEAD = "da"
 IMBALANCE = "imbalance"
+
+
+class _InPeriod(Protocol):
+    @property
+    def period(self) -> int: ...
+
+
+Row = TypeVar("Row", bound=_InPeriod)
 
 
 def round_label(number: int) -> str:
@@ -87,6 +99,10 @@ class MarketTables:
     rounds: Mapping[int, Mapping[int, Mapping[Owner, RoundPosition]]]
     parts: Mapping[tuple[str, int], tuple[PricePartLine, ...]]
     outcomes: Mapping[tuple[str, str, int], FlexibilityOutcome]
+    meters: Mapping[Owner, ConnectionPosition]
+    activations: Mapping[int, tuple[Activation, ...]]
+    availabilities: Mapping[int, tuple[Availability, ...]]
+    reactive: Mapping[int, tuple[ReactivePosition, ...]]
 
     @property
     def periods(self) -> Periods:
@@ -122,7 +138,18 @@ def tabulate_case(case: SettlementCase) -> MarketTables:
             (a.participant, a.connection, a.period): rate_activation(a, mtu_minutes)
             for a in case.activations
         },
+        meters={(p.participant, p.connection): p for p in case.positions},
+        activations=_by_period(case.activations),
+        availabilities=_by_period(case.availabilities),
+        reactive=_by_period(case.reactive),
     )
+
+
+def _by_period(rows: Iterable[Row]) -> dict[int, tuple[Row, ...]]:
+    found: dict[int, list[Row]] = defaultdict(list)
+    for row in rows:
+        found[row.period].append(row)
+    return {period: tuple(lines) for period, lines in found.items()}
 
 
 def energy_markets(tables: MarketTables, period: int) -> tuple[MarketPeriod, ...]:
@@ -136,7 +163,9 @@ def energy_markets(tables: MarketTables, period: int) -> tuple[MarketPeriod, ...
         kind="da",
         period=period,
         trades=tuple(
-            _trade(p, p.da_wh[period], _price(tables.da_price, p, period)) for p in tables.positions
+            _trade(p, p.da_wh[period], _price(tables.da_price, p, period))
+            for p in tables.positions
+            if p.is_held(period)
         ),
         import_wh=da_wh,
         import_price_micro_eur_per_mwh=price,

@@ -9,7 +9,6 @@ from urllib.parse import quote
 
 from data.canonical import csv_bytes, pretty_json, write_atomically
 from data.errors import InputError, Problem
-from data.periods import format_utc
 from data.records.settlement import (
     ACCOUNT_PREFIX,
     LINE_KINDS,
@@ -18,32 +17,38 @@ from data.records.settlement import (
     SettlementResult,
 )
 from data.units import MICRO_PER_UNIT
+from dso.settlement.earlier import LINE_COLUMNS
 from dso.settlement.exact import format_micro
+from dso.settlement.statement_notes import StatementNotes
 from dso.settlement.statements import statement_html
 
-LINE_COLUMNS = (
-    "participant", "connection", "period_start", "kind", "quantity_wh",
-    "price_micro_eur_per_mwh", "amount_micro_eur", "market",
-)  # fmt: skip
 # No participant's file starts with an underscore: `statement_name` writes it as %5F.
 ACCOUNTS_FILE = "_operator_accounts"
 FILE_NAME_MAX = 200
+OPTIONAL_OUTPUTS = (
+    "deltas.csv", "delivery_scores.csv", "indicators.json", "payments.csv",
+    "remittance.xml", "tariff_charges.csv",
+)  # fmt: skip
 
 
 def lines_csv(lines: Iterable[SettlementLine]) -> bytes:
     """Return lines as CSV; ``market`` is the last column and groups what sums to zero."""
-    labels: dict[object, str] = {}
-    rows = (
-        (
-            line.participant, line.connection,
-            labels.get(line.period_start)
-            or labels.setdefault(line.period_start, format_utc(line.period_start)),
-            line.kind, line.quantity_wh, line.price_micro_eur_per_mwh, line.amount_micro_eur,
-            line.market,
-        )
+    cells: dict[object, str] = {}
+
+    def text(value: object) -> str:
+        """Write a name or an instant as `csv_bytes` does; a year has few of them, but often."""
+        found = cells.get(value)
+        if found is None:
+            found = cells[value] = csv_bytes((), [(value,)]).decode()[1:-1]
+        return found
+
+    rows = [
+        f"{text(line.participant)},{text(line.connection)},{text(line.period_start)},{line.kind},"
+        f"{line.quantity_wh},{line.price_micro_eur_per_mwh},{line.amount_micro_eur},"
+        f"{text(line.market)}\n"
         for line in lines
-    )  # fmt: skip
-    return csv_bytes(LINE_COLUMNS, rows)
+    ]
+    return (",".join(LINE_COLUMNS) + "\n" + "".join(rows)).encode()
 
 
 def statement_name(participant: str) -> str:
@@ -66,8 +71,21 @@ def statement_name(participant: str) -> str:
     return "".join(parts)
 
 
-def settlement_files(result: SettlementResult) -> dict[str, bytes]:
+def settlement_files(
+    result: SettlementResult,
+    notes: Mapping[str, StatementNotes] | None = None,
+    facts: Mapping[str, object] | None = None,
+) -> dict[str, bytes]:
     """Return name and content of every output file.
+
+    Parameters
+    ----------
+    result : SettlementResult
+        Lines that stand.
+    notes : mapping, optional
+        What a statement says beside its lines, by participant.
+    facts : mapping, optional
+        What the summary says besides its own.
 
     Raises
     ------
@@ -87,13 +105,15 @@ def settlement_files(result: SettlementResult) -> dict[str, bytes]:
         if len(name) > FILE_NAME_MAX:
             raise InputError([Problem(where=participant, what="is too long a name for a file")])
         files[f"statements/{name}.csv"] = lines_csv(lines)
-        files[f"statements/{name}.html"] = statement_html(participant, lines, result)
+        files[f"statements/{name}.html"] = statement_html(
+            participant, lines, result, (notes or {}).get(participant)
+        )
     if accounts:
         files[f"statements/{ACCOUNTS_FILE}.csv"] = lines_csv(accounts)
         files[f"statements/{ACCOUNTS_FILE}.html"] = statement_html(
             "accounts of the operator", accounts, result
         )
-    files["summary.json"] = pretty_json(summarise(result))
+    files["summary.json"] = pretty_json({**summarise(result), **(facts or {})})
     return files
 
 
@@ -119,6 +139,7 @@ def summarise(result: SettlementResult) -> Mapping[str, object]:
             "imbalance": rules.imbalance,
             "imbalance_spread_micro_eur_per_mwh": rules.imbalance_spread_micro_eur_per_mwh,
             "refund": rules.refund,
+            "settle_reactive": rules.settle_reactive,
         },
         "remarks": result.remarks,
         "lines": len(result.lines),
@@ -138,21 +159,32 @@ def summarise(result: SettlementResult) -> Mapping[str, object]:
     }
 
 
-def write_settlement(result: SettlementResult, folder: Path) -> None:
-    """Write ``lines.csv``, ``statements/`` and, last, ``summary.json``.
+def write_settlement(
+    result: SettlementResult,
+    folder: Path,
+    *,
+    notes: Mapping[str, StatementNotes] | None = None,
+    more_files: Mapping[str, bytes] | None = None,
+    facts: Mapping[str, object] | None = None,
+) -> None:
+    """Write ``lines.csv``, ``statements/``, the other files and, last, ``summary.json``.
 
-    The folder may be the settlement folder itself. Statements of an earlier run that are not
-    part of this one are removed; an interrupted run leaves no ``summary.json``.
+    The folder may be the settlement folder itself. What an earlier run left and this one does not
+    write is removed; an interrupted run leaves no ``summary.json``.
     """
-    files = settlement_files(result)
+    files = {**settlement_files(result, notes, facts), **(more_files or {})}
     summary = files.pop("summary.json")
     (folder / "summary.json").unlink(missing_ok=True)
-    statements = folder / "statements"
-    statements.mkdir(parents=True, exist_ok=True)
-    for path in sorted(statements.iterdir()):
-        own = path.suffix in {".csv", ".html"} and path.is_file()
-        if own and f"statements/{path.name}" not in files:
-            path.unlink()
+    for place in ("statements", "invoices", "deltas"):
+        for path in sorted((folder / place).glob("*")):
+            own = path.suffix in {".csv", ".html"} and path.is_file()
+            if own and f"{place}/{path.name}" not in files:
+                path.unlink()
+    for name in OPTIONAL_OUTPUTS:
+        if name not in files:
+            (folder / name).unlink(missing_ok=True)
+    for parent in {(folder / name).parent for name in files}:
+        parent.mkdir(parents=True, exist_ok=True)
     for name, content in sorted(files.items()):
         # Hundreds of statements: written plainly, because the summary vouches for them all.
         (folder / name).write_bytes(content)

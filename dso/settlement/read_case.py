@@ -11,12 +11,8 @@ from typing import Any, cast
 from data.errors import InputError, Problem, refuse_if_any
 from data.periods import Periods, format_utc
 from data.records.settlement import (
-    FLEXIBILITY_RULES,
-    Activation,
     BusPrices,
-    ConnectionCapacity,
     ConnectionPosition,
-    FlexibilityRule,
     PricePartLine,
     RoundPosition,
     SettlementCase,
@@ -25,8 +21,6 @@ from data.records.settlement import (
     SubstationSeries,
 )
 from dso.settlement.case_files import (
-    ACTIVATION_COLUMNS,
-    CAPACITY_COLUMNS,
     PART_COLUMNS,
     POSITION_COLUMNS,
     POSITION_OPTIONAL,
@@ -35,12 +29,21 @@ from dso.settlement.case_files import (
     SUBSTATION_COLUMNS,
     SUBSTATION_OPTIONAL,
 )
+from dso.settlement.community_files import read_communities
 from dso.settlement.exact import parse_micro
 from dso.settlement.markets import round_label
+from dso.settlement.read_services import (
+    read_activations,
+    read_availabilities,
+    read_capacities,
+    read_reactive,
+)
 from dso.settlement.tables import Key, Series, TableFolder
 from dso.settlement.validation import find_problems
 
-RULE_KEYS = ("mtu_minutes", "imbalance", "imbalance_spread_eur_per_mwh", "refund")
+RULE_KEYS = (
+    "mtu_minutes", "imbalance", "imbalance_spread_eur_per_mwh", "refund", "settle_reactive",
+)  # fmt: skip
 PERIODS_MAX = 400_000  # ten years of quarter-hours: beyond that a date is mistyped
 
 
@@ -53,7 +56,9 @@ def read_settlement(folder: Path) -> SettlementCase:
     see `ConnectionPosition`), ``parts.csv`` a column ``market`` (``da``, ``id`` or ``id/<round>``;
     with it every market is split, without it only the day-ahead market), and
     ``connections.csv`` (participant,connection,capacity_mw) holds the capacities that
-    ``refund = "pro_rata_capacity"`` needs.
+    ``refund = "pro_rata_capacity"`` needs. ``availability.csv``, ``reactive.csv`` and
+    ``communities.toml`` are optional. A connection that changes hands has rows of each
+    participant for the periods in which he holds it.
 
     Raises
     ------
@@ -70,8 +75,11 @@ def read_settlement(folder: Path) -> SettlementCase:
     parts, split = _read_parts(files, periods, one_round=rounds is None)
     positions = _read_positions(files, periods)
     prices = _read_prices(files, periods)
-    activations = _read_activations(files, periods)
-    capacities = _read_capacities(files)
+    activations = read_activations(files, periods)
+    capacities = read_capacities(files)
+    availabilities = read_availabilities(files, periods)
+    reactive = read_reactive(files, periods)
+    communities = read_communities(files)
     problems = files.all_problems()
     if periods is None:
         raise InputError(problems)
@@ -86,6 +94,9 @@ def read_settlement(folder: Path) -> SettlementCase:
         split=split,
         activations=activations,
         capacities=capacities,
+        availabilities=availabilities,
+        reactive=reactive,
+        communities=communities,
     )
     refuse_if_any([*problems, *find_problems(case)])
     return case
@@ -118,11 +129,15 @@ def _read_rules(files: TableFolder) -> tuple[SettlementRules, int]:
             files.complain(name, f"imbalance_spread_eur_per_mwh: {error}")
     if given.get("imbalance") == "dual" and "imbalance_spread_eur_per_mwh" not in given:
         files.complain(name, "has no imbalance_spread_eur_per_mwh, which dual needs")
+    reactive = given.get("settle_reactive", False)
+    if type(reactive) is not bool:
+        files.complain(name, f"settle_reactive: {reactive!r} is neither true nor false")
     rules = SettlementRules(
         # Unknown words are kept as they are: the validation of the case names them.
         imbalance=given.get("imbalance", "single"),
         imbalance_spread_micro_eur_per_mwh=spread_micro,
         refund=given.get("refund", "retain"),
+        settle_reactive=reactive is True,
     )
     return rules, mtu
 
@@ -218,8 +233,13 @@ def _read_positions(files: TableFolder, periods: Periods | None) -> tuple[Connec
             files.complain(name, f"{', '.join(key)} changes from {old} to {new}", row=row)
         if not series.put(key, period, values):
             files.complain(name, f"{', '.join(key)}, {label} stands there twice", row=row)
+    held = _periods_held(series) if periods is not None else {}
     if periods is not None:
-        _note_gaps(files, name, series, periods, ", ".join)
+        whole = Series(
+            periods=series.periods,
+            values={key: slots for key, slots in series.values.items() if key not in held},
+        )
+        _note_gaps(files, name, whole, periods, ", ".join)
     return tuple(
         ConnectionPosition(
             participant=key[0],
@@ -229,9 +249,27 @@ def _read_positions(files: TableFolder, periods: Periods | None) -> tuple[Connec
             da_wh=series.column(key, 0),
             id_wh=series.column(key, 1),
             meter_wh=series.column(key, 2),
+            held=held.get(key),
         )
         for key in sorted(series.values)
     )
+
+
+def _periods_held(series: Series[tuple[str, str]]) -> dict[tuple[str, str], tuple[bool, ...]]:
+    """Return when each participant held a connection that changed hands.
+
+    Gaps of one participant are a change of hands where all participants of the connection
+    together give every period exactly once; else they stay gaps.
+    """
+    of_connection: dict[str, list[tuple[str, str]]] = {}
+    for key in series.values:
+        of_connection.setdefault(key[1], []).append(key)
+    held: dict[tuple[str, str], tuple[bool, ...]] = {}
+    for keys in of_connection.values():
+        masks = [tuple(slot is not None for slot in series.values[key]) for key in keys]
+        if len(keys) > 1 and all(sum(together) == 1 for together in zip(*masks, strict=True)):
+            held.update(zip(keys, masks, strict=True))
+    return held
 
 
 def _ends(bus: int, bus_to: int | None) -> str:
@@ -325,55 +363,3 @@ def _read_parts(
         )
     parts.sort(key=lambda p: (p.period, p.market, p.bus, p.element_kind, p.element, p.side))
     return tuple(parts), split
-
-
-def _read_activations(files: TableFolder, periods: Periods | None) -> tuple[Activation, ...]:
-    name = "activations.csv"
-    activations = []
-    for row, cells in files.table(name, ACTIVATION_COLUMNS).rows:
-        participant, connection, label, *numbers, rule = cells
-        period = files.period(name, row, label, periods)
-        baseline, ordered, meter, price, penalty = (
-            files.micro(name, row, column, cell)
-            for column, cell in zip(ACTIVATION_COLUMNS[3:8], numbers, strict=True)
-        )
-        if period is None:
-            if rule.strip() not in FLEXIBILITY_RULES:
-                files.complain(name, f"unknown rule {rule!r}", row=row)
-            continue
-        activations.append(
-            Activation(
-                participant=participant.strip(),
-                connection=connection.strip(),
-                period=period,
-                baseline_w=baseline,
-                ordered_w=ordered,
-                meter_w=meter,
-                price_micro_eur_per_mwh=price,
-                penalty_micro_eur_per_mwh=penalty,
-                rule=cast("FlexibilityRule", rule.strip()),
-            )
-        )
-    activations.sort(key=lambda a: (a.period, a.participant, a.connection))
-    return tuple(activations)
-
-
-def _read_capacities(files: TableFolder) -> tuple[ConnectionCapacity, ...]:
-    name = "connections.csv"
-    if not (files.folder / name).exists():
-        return ()
-    return tuple(
-        sorted(
-            (
-                ConnectionCapacity(
-                    participant=participant.strip(),
-                    connection=connection.strip(),
-                    capacity_w=files.micro(name, row, "capacity_mw", capacity),
-                )
-                for row, (participant, connection, capacity) in files.table(
-                    name, CAPACITY_COLUMNS
-                ).rows
-            ),
-            key=lambda c: (c.participant, c.connection),
-        )
-    )

@@ -8,15 +8,31 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final
 
-from data.periods import format_utc
-from data.records.settlement import LINE_KINDS, LineKind, SettlementLine, SettlementResult
-from data.units import MICRO_PER_UNIT, WH_PER_MWH
+from data.records.settlement import (
+    ACCOUNT_PREFIX,
+    LINE_KINDS,
+    LineKind,
+    SettlementLine,
+    SettlementResult,
+)
+from data.units import WH_PER_MWH
 from dso.settlement.exact import divide_half_even
+from dso.settlement.html_parts import bar_chart, cards, eur, head, instant, kilo, page, table
+from dso.settlement.statement_notes import StatementNotes, note_sections
+
+PERIODS_SHOWN: Final = 200  # longer settlements are shown by day; the CSV has every period
+SIGNS: Final = (
+    "Positive amounts are received, negative ones are paid; energy is positive into the grid."
+)
+DAY_DIGITS: Final = len("2026-06-01")
 
 KIND_TEXT: Final[Mapping[LineKind, tuple[str, str]]] = {
     "da": ("Day-ahead", "scheduled energy x day-ahead price at the bus"),
     "id": ("Intraday", "change of the schedule x price of the round at the bus"),
     "imbalance": ("Imbalance", "(metered - scheduled energy) x imbalance price"),
+    "reactive": ("Reactive energy", "reactive energy [varh] x reactive price at the bus"),
+    "community": ("Community", "shared energy x (community price - bus price at the generator)"),
+    "availability": ("Availability", "capacity kept ready x share earned x fee"),
     "flexibility": ("Flexibility", "delivered flexibility x contract price"),
     "penalty": ("Penalty", "flexibility not delivered x penalty price"),
     "refund": ("Refund", "share in the rents of the grid; negative when they are"),
@@ -26,40 +42,20 @@ KIND_TEXT: Final[Mapping[LineKind, tuple[str, str]]] = {
     "rent_loss": ("Loss over-collection", "losses collected at the margin - cost of losses"),
     "rent_import": ("Import rent", "energy price x import - import bill"),
     "rent_unsplit": ("Rent, not split", "payments - import bill, without parts of the price"),
+    "rent_reactive": ("Reactive rent", "reactive energy collected - paid"),
     "imbalance_residual": ("Imbalance residual", "changed losses and price spread"),
     "rounding": ("Rounding", "at most one micro-EUR per line"),
+    "dispute": ("In dispute", "changes that wait for the end of a dispute"),
 }
 ENERGY_KINDS: Final = frozenset({"da", "id", "imbalance"})
-PRICED_KINDS: Final = ENERGY_KINDS | {"flexibility", "penalty", "upstream"}
+PRICED_KINDS: Final = ENERGY_KINDS | {
+    "community", "availability", "flexibility", "penalty", "upstream",
+}  # fmt: skip
 REFUND_TEXT: Final = {
     "pro_rata_withdrawal": "rents of a period are shared by metered withdrawal",
     "pro_rata_capacity": "rents of a period are shared by contracted capacity",
     "retain": "rents are kept for grid reinforcement",
 }
-STYLE: Final = """
-:root{color-scheme:light dark;--ink:#1b1f24;--soft:#57606a;--page:#fff;--card:#f4f6f8;\
---rule:#d5dae0}
-@media(prefers-color-scheme:dark){:root{--ink:#e8eaed;--soft:#a8b0ba;--page:#14171b;--card:#1f242a;\
---rule:#3a424c}}
-*{box-sizing:border-box}
-body{margin:0 auto;padding:1.5rem 1rem 3rem;max-width:70rem;background:var(--page);\
-color:var(--ink);font:1rem/1.5 system-ui,sans-serif}
-h1{font-size:1.5rem;line-height:1.25;margin:0 0 .25rem;overflow-wrap:anywhere}
-h2{font-size:1.15rem;margin:2rem 0 .5rem}
-p{margin:.25rem 0}.soft,footer{color:var(--soft);font-size:.9rem;overflow-wrap:anywhere}
-.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(11rem,1fr));gap:.75rem;\
-margin:1.25rem 0}
-.card{background:var(--card);border:1px solid var(--rule);border-radius:.5rem;padding:.75rem 1rem}
-.card b{display:block;font-size:1.4rem;font-variant-numeric:tabular-nums}
-.table{overflow-x:auto;border:1px solid var(--rule);border-radius:.5rem}
-table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
-th,td{padding:.35rem .75rem;text-align:right;border-bottom:1px solid var(--rule);white-space:nowrap}
-th{background:var(--card);font-weight:600}
-th:first-child,td:first-child{text-align:left}
-small{display:block;color:var(--soft);white-space:normal;min-width:11rem}
-tr:last-child td{border-bottom:0}tfoot td{font-weight:600;border-top:2px solid var(--rule)}
-footer{margin-top:2rem;border-top:1px solid var(--rule);padding-top:.75rem}
-"""
 
 
 @dataclass(slots=True)
@@ -78,102 +74,85 @@ class _Sums:
         self.lines += 1
 
 
-def eur(amount_micro_eur: int, decimals: int = 2) -> str:
-    """Write micro-EUR as EUR with a fixed number of decimals, half-even, thousands apart.
-
-    Examples
-    --------
-    >>> eur(1_234_567_890), eur(-4_000), eur(-4_000, 4)
-    ('1,234.57', '0.00', '-0.0040')
-    """
-    scaled = divide_half_even(amount_micro_eur * 10**decimals, MICRO_PER_UNIT)
-    whole, fraction = divmod(abs(scaled), 10**decimals)
-    return f"{'-' if scaled < 0 else ''}{whole:,}.{fraction:0{decimals}d}"
-
-
-def mwh(energy_wh: int) -> str:
-    """Write Wh as MWh with three decimals."""
-    return eur(energy_wh, 3)
-
-
-def statement_html(name: str, lines: Sequence[SettlementLine], result: SettlementResult) -> bytes:
+def statement_html(
+    name: str,
+    lines: Sequence[SettlementLine],
+    result: SettlementResult,
+    notes: StatementNotes | None = None,
+) -> bytes:
     """Return the statement of one participant (or of the operator's accounts) as one HTML page.
 
-    The page needs nothing from outside: no script, no font, no picture.
+    Parameters
+    ----------
+    name : str
+        Whom it is for.
+    lines : sequence of SettlementLine
+        The lines that stand for this participant.
+    result : SettlementResult
+        Periods, rules, remarks and the hash of the input.
+    notes : StatementNotes, optional
+        What is said beside the lines.
+
+    Returns
+    -------
+    bytes
+        A page that needs nothing from outside: no script, no font, no picture.
     """
+    notes = notes or StatementNotes()
     by_kind: dict[LineKind, _Sums] = defaultdict(_Sums)
     by_unit: dict[str, _Sums] = defaultdict(_Sums)
-    by_period: dict[str, dict[LineKind, int]] = defaultdict(lambda: defaultdict(int))
+    by_start: dict[str, dict[LineKind, int]] = defaultdict(lambda: defaultdict(int))
     energy: dict[tuple[str, str, str], int] = defaultdict(int)
-    accounts = all(line.participant.startswith("account:") for line in lines)
+    accounts = all(line.participant.startswith(ACCOUNT_PREFIX) for line in lines)
+    by_day = result.periods.count > PERIODS_SHOWN
     for line in lines:
-        start = format_utc(line.period_start)
+        start = instant(line.period_start)
         by_kind[line.kind].add(line)
         by_unit[line.participant if accounts else line.connection].add(line)
-        by_period[start][line.kind] += line.amount_micro_eur
+        by_start[start[:DAY_DIGITS] if by_day else start][line.kind] += line.amount_micro_eur
         if line.kind in ENERGY_KINDS:
             energy[start, line.participant, line.connection] += line.quantity_wh
     kinds = [kind for kind in LINE_KINDS if kind in by_kind]
-    first, last = format_utc(result.periods.start), format_utc(result.periods.end)
+    periods = result.periods
+    covered = (
+        f"Delivery from {instant(periods.start)} to {instant(periods.end)} (UTC), "
+        f"{periods.count} periods of {periods.mtu_minutes} minutes."
+    )
+    if notes.revision:
+        covered = f"Revision {notes.revision}. {covered}"
+    bars = [(start, sum(amounts.values())) for start, amounts in sorted(by_start.items())]
+    word = "day" if by_day else "period"
     body = [
-        f"<h1>Settlement statement: {escape(name)}</h1>",
-        (
-            f'<p class="soft">Delivery from {first} to {last} (UTC), {result.periods.count} '
-            f"periods of {result.periods.mtu_minutes} minutes. Positive amounts are received, "
-            "negative ones are paid; energy is positive into the grid.</p>"
+        head(
+            "Settlement statement" if not accounts else "Operator's accounts", name,
+            (covered, SIGNS),
         ),
         _cards(lines, energy.values(), accounts=accounts),
+        "" if accounts else bar_chart(f"Net amount by {word} [EUR]; up is received", bars),
         _kind_table(kinds, by_kind),
-    ]
+    ]  # fmt: skip
     if len(by_unit) > 1:
         body.append(_unit_table(by_unit, "Account" if accounts else "Connection"))
-    body += [_period_table(kinds, by_period, energy), _footer(result)]
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>Settlement: {escape(name)}</title><style>{STYLE}</style></head>\n<body><main>\n"
-        + "\n".join(body)
-        + "\n</main></body></html>\n"
-    ).encode()
+    body += note_sections(notes)
+    body += [_start_table(kinds, by_start, energy, by_day=by_day), _footer(result, notes)]
+    return page(f"Settlement: {name}", body)
 
 
 def _cards(lines: Sequence[SettlementLine], energy: Iterable[int], *, accounts: bool) -> str:
     total = sum(line.amount_micro_eur for line in lines)
     received = sum(max(0, line.amount_micro_eur) for line in lines)
     settled = list(energy)
-    cards = [
+    entries = [
         ("Net, receives" if total >= 0 else "Net, pays", f"{eur(abs(total))} EUR"),
         ("Sum of credits", f"{eur(received)} EUR"),
         ("Sum of debits", f"{eur(received - total)} EUR"),
     ]
     if not accounts:
-        cards += [
-            ("Energy injected", f"{mwh(sum(max(0, wh) for wh in settled))} MWh"),
-            ("Energy withdrawn", f"{mwh(sum(max(0, -wh) for wh in settled))} MWh"),
+        entries += [
+            ("Energy injected", f"{kilo(sum(max(0, wh) for wh in settled))} kWh"),
+            ("Energy withdrawn", f"{kilo(sum(max(0, -wh) for wh in settled))} kWh"),
         ]
-    text = "".join(f'<div class="card">{name}<b>{value}</b></div>' for name, value in cards)
-    return f'<div class="cards">{text}</div>'
-
-
-def _table(
-    title: str, header: Sequence[str], rows: Iterable[Sequence[str]], foot: Sequence[str] = ()
-) -> str:
-    """Return a headed table that scrolls inside its own frame.
-
-    Cells are escaped; what follows a line break in one is shown small under the rest.
-    """
-
-    def cell(text: str) -> str:
-        name, _, small = text.partition("\n")
-        return f"<td>{escape(name)}{f'<small>{escape(small)}</small>' if small else ''}</td>"
-
-    head = "".join(f'<th scope="col">{escape(text)}</th>' for text in header)
-    body = "\n".join("<tr>" + "".join(map(cell, row)) + "</tr>" for row in rows)
-    closing = f"<tfoot><tr>{''.join(map(cell, foot))}</tr></tfoot>" if foot else ""
-    return (
-        f'<h2>{title}</h2>\n<div class="table" tabindex="0" role="region" aria-label="{title}">'
-        f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody>{closing}</table></div>"
-    )
+    return cards(entries)
 
 
 def _kind_table(kinds: Sequence[LineKind], by_kind: Mapping[LineKind, _Sums]) -> str:
@@ -182,7 +161,7 @@ def _kind_table(kinds: Sequence[LineKind], by_kind: Mapping[LineKind, _Sums]) ->
         sums = by_kind[kind]
         energy, mean = "-", "-"
         if kind in PRICED_KINDS:
-            energy = mwh(sums.energy_wh)
+            energy = kilo(sums.energy_wh)
             # A mean over purchases and sales together would be no price anybody paid.
             if sums.energy_wh and abs(sums.energy_wh) == sums.gross_wh:
                 sign = 1 if sums.energy_wh > 0 else -1
@@ -190,13 +169,13 @@ def _kind_table(kinds: Sequence[LineKind], by_kind: Mapping[LineKind, _Sums]) ->
                     divide_half_even(sign * sums.amount_micro_eur * WH_PER_MWH, sums.gross_wh)
                 )
         name, how = KIND_TEXT[kind]
-        rows.append((f"{name}\n{how}", energy, mean, eur(sums.amount_micro_eur, 4)))
+        rows.append((f"{name}\n{how}", eur(sums.amount_micro_eur, 4), energy, mean))
     total = sum(sums.amount_micro_eur for sums in by_kind.values())
-    return _table(
+    return table(
         "By kind",
-        ("Kind", "Energy, net [MWh]", "Mean price [EUR/MWh]", "Amount [EUR]"),
+        ("Kind", "Amount [EUR]", "Energy, net [kWh]", "Mean price [EUR/MWh]"),
         rows,
-        ("Sum", "", "", eur(total, 4)),
+        ("Sum", eur(total, 4), "", ""),
     )
 
 
@@ -206,41 +185,49 @@ def _unit_table(by_unit: Mapping[str, _Sums], label: str) -> str:
         for name, sums in sorted(by_unit.items())
     ]
     total = sum(sums.amount_micro_eur for sums in by_unit.values())
-    return _table(
+    return table(
         f"By {label.lower()}", (label, "Lines", "Amount [EUR]"), rows, ("Sum", "", eur(total, 4))
     )
 
 
-def _period_table(
+def _start_table(
     kinds: Sequence[LineKind],
-    by_period: Mapping[str, Mapping[LineKind, int]],
+    by_start: Mapping[str, Mapping[LineKind, int]],
     energy: Mapping[tuple[str, str, str], int],
+    *,
+    by_day: bool,
 ) -> str:
     energy_wh: dict[str, int] = defaultdict(int)
     for (start, _, _), quantity_wh in energy.items():
-        energy_wh[start] += quantity_wh
+        energy_wh[start[:DAY_DIGITS] if by_day else start] += quantity_wh
     with_energy = bool(energy)
-    header = ["Period from (UTC)", *(f"{KIND_TEXT[kind][0]} [EUR]" for kind in kinds)]
+    first = "Day (UTC)" if by_day else "Period from (UTC)"
+    header = [first, "Sum [EUR]", *(f"{KIND_TEXT[kind][0]} [EUR]" for kind in kinds)]
     if with_energy:
-        header.insert(1, "Energy [MWh]")
+        header.append("Energy [kWh]")
     rows = []
-    for start, amounts in sorted(by_period.items()):
-        row = [start, *(eur(amounts[k], 4) if k in amounts else "-" for k in kinds)]
+    for start, amounts in sorted(by_start.items()):
+        of_kinds = (eur(amounts[k], 4) if k in amounts else "-" for k in kinds)
+        row = [start, eur(sum(amounts.values()), 4), *of_kinds]
         if with_energy:
-            row.insert(1, mwh(energy_wh[start]))
-        rows.append([*row, eur(sum(amounts.values()), 4)])
-    return _table("By period", [*header, "Sum [EUR]"], rows)
+            row.append(kilo(energy_wh[start]))
+        rows.append(row)
+    return table("By day" if by_day else "By period", header, rows)
 
 
-def _footer(result: SettlementResult) -> str:
+def _footer(result: SettlementResult, notes: StatementNotes) -> str:
     rules = result.rules
     imbalance = "single imbalance price"
     if rules.imbalance == "dual":
         spread = eur(rules.imbalance_spread_micro_eur_per_mwh)
         imbalance = f"imbalance price less {spread} EUR/MWh for a surplus, plus for a shortfall"
+    sources = "".join(f"<p>{escape(name)}: {digest}</p>" for name, digest in notes.sources)
     remarks = "".join(f"<p>Remark: {escape(remark)}.</p>" for remark in result.remarks)
+    reactive = "paid at its price" if rules.settle_reactive else "shown and not paid"
     return (
-        f"<footer><p>Rules: {imbalance}; {REFUND_TEXT[rules.refund]}. Amounts are computed in "
+        f"<footer><p>Rules: {imbalance}; {REFUND_TEXT[rules.refund]}; "
+        f"reactive energy is {reactive}. Amounts are computed in "
         "micro-EUR and shown rounded; the CSV beside this page has every line exactly.</p>"
-        f"{remarks}<p>Input SHA-256: {result.input_sha256}</p></footer>"
+        f"{remarks}<p>SHA-256 of the settlement's input: {result.input_sha256}</p>"
+        f"{sources}</footer>"
     )

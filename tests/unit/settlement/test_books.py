@@ -19,7 +19,7 @@ from data.records.settlement import (
 )
 from data.units import round_half_even
 from dso.settlement import BooksError, check_settlement, delta_lines, settle
-from dso.settlement.books import _rounding
+from dso.settlement.booking import rounding_lines
 from dso.settlement.exact import divide_half_even, format_micro, parse_micro
 
 Build = Callable[..., SettlementCase]
@@ -277,4 +277,4 @@ def test_an_error_hidden_in_the_rounding_account_is_caught(small_case: Build) ->
     found = "\n".join(map(str, check_settlement(case, planted)))
     assert "rounding of -100 micro-EUR for" in found
     with pytest.raises(BooksError, match="more than rounding"):
-        list(_rounding([wrong, *result.lines[1:]], "da", wrong.period_start))
+        list(rounding_lines([wrong, *result.lines[1:]], market="da", start=wrong.period_start))

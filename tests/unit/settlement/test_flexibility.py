@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import get_args
 
 import pytest
 
 from data.records.settlement import Activation, FlexibilityRule, SettlementCase
+from data.units import money_micro_eur
 from dso.settlement import check_settlement, rate_activation, settle
 
 Build = Callable[..., SettlementCase]
@@ -65,7 +67,31 @@ def test_usef_table_of_the_specification(small_case: Build, meter: float, expect
 def test_worked_examples_without_penalty(
     small_case: Build, rule: FlexibilityRule, meter: float, expected: float
 ) -> None:
+    """One hour, baseline 10 MW, ordered 2 MW, price 7 EUR/MWh, computed by hand from these words.
+
+    - ``threshold_75``: E.ON SWITCH, below 75 % of the order neither activation nor availability
+      is paid.
+    - ``threshold_80``: sthlmflex on NODES, threshold of 80 %.
+    - ``sliding_50_100``: SSEN TRANSITION, payment rules (ssen-transition.com, "Payment"): a
+      sliding scale for delivering 50 to 100 %, on energy capped at the instructed energy. That the
+      scale is linear is our reading.
+    - ``cap_120``: ESO Demand Flexibility Service, proposal of 2024: at most 120 %.
+    """
     assert cash_eur(small_case, activation(rule, meter, penalty=0)) == expected
+
+
+@pytest.mark.parametrize("rule", get_args(FlexibilityRule))
+def test_published_earnings_of_a_full_delivery(rule: FlexibilityRule) -> None:
+    """National Grid DSO, "Earnings and use cases": 129 hours at 1812 per MWh earn 2910.16.
+
+    The page prints the capacity of the 150 chargers as 0.0125 MW; its total is that of 12.45 kW
+    (15 x 0.83 kW). Delivered in full, every rule set must pay exactly that.
+    """
+    hour = activation(rule, 0.0, baseline=0.01245, ordered=0.01245, price=1812, penalty=1812)
+    outcome = rate_activation(hour, 60)
+    assert outcome.deficiency_wh == 0
+    total = 129 * money_micro_eur(outcome.paid_wh, hour.price_micro_eur_per_mwh)
+    assert round(total / EUR, 2) == 2910.16
 
 
 def test_an_order_for_more_withdrawal_mirrors_the_signs(small_case: Build) -> None:

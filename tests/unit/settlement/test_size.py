@@ -55,7 +55,7 @@ def random_day(*, connections: int, count: int) -> SettlementCase:
 def test_days_of_any_length_are_settled(tmp_path: Path, count: int) -> None:
     case = random_day(connections=40, count=count)
     write_settlement_case(case, tmp_path / "in")
-    result = settle_folder(tmp_path / "in", tmp_path / "out")
+    result = settle_folder(tmp_path / "in", tmp_path / "out").result
     assert check_settlement(case, result) == ()
     assert len({line.period_start for line in result.lines}) == count
     assert sum(1 for line in result.lines if line.kind == "da") == 40 * count

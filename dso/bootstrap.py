@@ -52,9 +52,15 @@ def load_grid(feeder: Feeder) -> SimbenchGrid:
     """
     from data.readers.simbench import load_simbench
 
+    if feeder.profiles is not None and feeder.profiles.startswith(SIMBENCH):
+        from data.readers.borrowed_profiles import borrow_profiles
+        from data.study.network_reference import load_network
+
+        lender = load_simbench(feeder.profiles.removeprefix(SIMBENCH))
+        return borrow_profiles(load_network(feeder.network, Path()), lender)
     if not feeder.network.startswith(SIMBENCH):
         problem = f"network {feeder.network!r} has no recorded profiles to run a day on"
-        remedy = "name a SimBench grid, e.g. simbench:1-MV-rural--2-sw"
+        remedy = "name a SimBench grid as network or as profiles, e.g. simbench:1-MV-rural--2-sw"
         raise InputError([Problem(where=f"feeder {feeder.id}", what=problem, remedy=remedy)])
     return load_simbench(feeder.network.removeprefix(SIMBENCH))
 

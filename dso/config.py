@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import itertools
 import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
@@ -27,6 +27,31 @@ S = TypeVar("S", bound="Versioned")
 
 # Beside the package both in a checkout and in an installed wheel (see pyproject.toml).
 CONFIG_FOLDER: Final = Path(__file__).resolve().parent.parent / "configs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CycleRules:
+    """When cycles run, and what they need.
+
+    Parameters
+    ----------
+    settlement_at : time
+        Local clock time of the settlement.
+    settlement_days_after : int
+        How many days after delivery it runs.
+    release_signatures : int
+        People who must sign a clearing before it binds anybody; 0: nobody.
+    attempts_max : int
+        Attempts at a cycle before its fallback is taken.
+    forecast_every_minutes : int
+        How often a forecast takes in the newest readings, beside every gate [min].
+    """
+
+    settlement_at: time = time(6)
+    settlement_days_after: int = 1
+    release_signatures: int = 0
+    attempts_max: int = 3
+    forecast_every_minutes: int = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +80,11 @@ class MarketRules:
         Price of a limit that cannot hold [EUR/MWh].
     imbalance, imbalance_spread_eur_per_mwh, refund, settle_reactive
         Settlement rules (docs: settlement).
+    cycles : CycleRules
+        When cycles run, and what they need.
+    margin_quantile : float or None
+        Quantile of the joint scenarios that sets security margins on limits, in (0.5, 1); None: the
+        limits hold in full.
     """
 
     id: str
@@ -74,6 +104,8 @@ class MarketRules:
     imbalance_spread_eur_per_mwh: float
     refund: Literal["pro_rata_withdrawal", "pro_rata_capacity", "retain"]
     settle_reactive: bool
+    cycles: CycleRules = CycleRules()
+    margin_quantile: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +114,11 @@ class Feeder:
 
     ``latitude``/``longitude`` [deg] are None when the network's own coordinates hold.
     ``import_price_weeks_later`` is how many weeks after the delivery day the stand-in wholesale
-    price is taken. ``offers`` names the aggregators and what their assets ask.
+    price is taken. ``offers`` names the aggregators and what their assets ask. ``forecast_model``
+    serves day-ahead: ``like-day``, ``boosted-day`` or ``weather``, which reads ``weather_files``
+    issued at most ``weather_age_h_max`` [h] before the gate. ``profiles`` is the SimBench grid
+    whose recorded profiles the elements follow, None where the network has its own; ``limits`` hold
+    for all elements of a kind, by field name of `data.records.clearing.Limits`.
     """
 
     id: str
@@ -98,6 +134,11 @@ class Feeder:
     offers: OfferPolicy
     latitude: float | None
     longitude: float | None
+    forecast_model: Literal["like-day", "boosted-day", "weather"] = "like-day"
+    weather_files: tuple[Path, ...] = ()
+    weather_age_h_max: float = 24.0
+    profiles: str | None = None
+    limits: Mapping[str, float] = field(default_factory=dict)
 
 
 def load_market(market: str, day: date, *, folder: Path = CONFIG_FOLDER) -> MarketRules:
@@ -119,7 +160,7 @@ def load_market(market: str, day: date, *, folder: Path = CONFIG_FOLDER) -> Mark
     """
     from dso.config_schema import MarketSchema
 
-    schema, digest = _in_force(MarketSchema, market, day, folder / "markets")
+    schema, digest, _ = _in_force(MarketSchema, market, day, folder / "markets")
     return _market_rules(schema, digest)
 
 
@@ -127,11 +168,11 @@ def load_feeder(feeder: str, day: date, *, folder: Path = CONFIG_FOLDER) -> Feed
     """Return a feeder in force on a delivery day; as `load_market`, from ``feeders/``."""
     from dso.config_schema import FeederSchema
 
-    schema, digest = _in_force(FeederSchema, feeder, day, folder / "feeders")
-    return _feeder(schema, digest)
+    schema, digest, path = _in_force(FeederSchema, feeder, day, folder / "feeders")
+    return _feeder(schema, digest, path.parent)
 
 
-def _in_force(schema: type[S], wanted: str, day: date, folder: Path) -> tuple[S, str]:
+def _in_force(schema: type[S], wanted: str, day: date, folder: Path) -> tuple[S, str, Path]:
     if wanted.endswith(".toml"):
         paths: Sequence[Path] = [Path(wanted)]
     else:
@@ -145,8 +186,8 @@ def _in_force(schema: type[S], wanted: str, day: date, folder: Path) -> tuple[S,
         versions = [version for version in versions if version[0].id == wanted]
     problems.extend(_overlaps(versions))
     holding = [
-        (entry, digest)
-        for entry, digest, _ in versions
+        (entry, digest, path)
+        for entry, digest, path in versions
         if entry.effective_from <= day and (entry.effective_to is None or day < entry.effective_to)
     ]
     if not problems and not versions:
@@ -234,10 +275,13 @@ def _market_rules(schema: MarketSchema, digest: str) -> MarketRules:
         imbalance_spread_eur_per_mwh=schema.settlement.imbalance_spread_eur_per_mwh,
         refund=schema.settlement.refund,
         settle_reactive=schema.settlement.settle_reactive,
+        cycles=CycleRules(**schema.cycles.model_dump()),
+        margin_quantile=schema.security.margin_quantile,
     )
 
 
-def _feeder(schema: FeederSchema, digest: str) -> Feeder:
+def _feeder(schema: FeederSchema, digest: str, folder: Path) -> Feeder:
+    weather = schema.weather
     return Feeder(
         id=schema.id,
         version=schema.version,
@@ -255,4 +299,10 @@ def _feeder(schema: FeederSchema, digest: str) -> Feeder:
         ),
         latitude=None if schema.site is None else schema.site.latitude,
         longitude=None if schema.site is None else schema.site.longitude,
+        profiles=schema.profiles,
+        limits=schema.limits.model_dump(exclude_none=True),
+        forecast_model=schema.forecast_model,
+        # Files lie beside the feeder's own, unless they say where.
+        weather_files=() if weather is None else tuple(folder / name for name in weather.files),
+        weather_age_h_max=24.0 if weather is None else weather.age_h_max,
     )

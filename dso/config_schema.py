@@ -108,6 +108,27 @@ class SettlementSchema(Strict):
     settle_reactive: bool = False
 
 
+class SecuritySchema(Strict):
+    """What the forecast's uncertainty takes off the limits; nothing by default."""
+
+    margin_quantile: Annotated[float, Field(gt=0.5, lt=1.0)] | None = None
+
+
+class CyclesSchema(Strict):
+    """When the operator's cycles run, and what they need; every field has its default."""
+
+    settlement_at: time = time(6)
+    settlement_days_after: Annotated[int, Field(ge=1, le=30)] = 1
+    release_signatures: Annotated[int, Field(ge=0, le=5)] = 0
+    attempts_max: Annotated[int, Field(ge=1, le=100)] = 3
+    forecast_every_minutes: Annotated[int, Field(ge=15, le=1440, multiple_of=15)] = 60
+
+    @field_validator("settlement_at", mode="before")
+    @classmethod
+    def _clock_time(cls, value: object) -> object:
+        return time.fromisoformat(value) if isinstance(value, str) else value
+
+
 class MarketSchema(Versioned):
     """A file in ``configs/markets``."""
 
@@ -118,6 +139,8 @@ class MarketSchema(Versioned):
     price: PriceSchema
     order: OrderSchema
     settlement: SettlementSchema
+    cycles: CyclesSchema = CyclesSchema()
+    security: SecuritySchema = SecuritySchema()
 
     @field_validator("timezone")
     @classmethod
@@ -184,6 +207,22 @@ class OffersSchema(Strict):
         return self
 
 
+class LimitsSchema(Strict):
+    """Limits for all elements of a kind, where the network states none."""
+
+    vm_pu_min: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    vm_pu_max: Annotated[float, Field(ge=1.0, lt=2.0)] | None = None
+    line_loading_percent_max: Annotated[float, Field(gt=0.0)] | None = None
+    trafo_loading_percent_max: Annotated[float, Field(gt=0.0)] | None = None
+
+
+class WeatherSchema(Strict):
+    """Forecasts of the weather by third parties, for a feeder whose model needs them."""
+
+    files: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+    age_h_max: Annotated[float, Field(gt=0.0)] = 24.0
+
+
 class FeederSchema(Versioned):
     """A file in ``configs/feeders``."""
 
@@ -196,6 +235,16 @@ class FeederSchema(Versioned):
     aggregators: Annotated[list[PartySchema], Field(min_length=1)]
     offers: OffersSchema
     site: SiteSchema | None = None
+    profiles: Annotated[str, Field(min_length=1)] | None = None
+    limits: LimitsSchema = LimitsSchema()
+    forecast_model: Literal["like-day", "boosted-day", "weather"] = "like-day"
+    weather: WeatherSchema | None = None
+
+    @model_validator(mode="after")
+    def _weather_has_files(self) -> Self:
+        if (self.forecast_model == "weather") != (self.weather is not None):
+            raise ValueError('forecast_model = "weather" and [weather] with its files go together')
+        return self
 
     @model_validator(mode="after")
     def _parties_differ(self) -> Self:

@@ -29,6 +29,8 @@ examples:
   dso audit verify receipt.tlog-proof --key operator.vkey --witness witness.vkey
   dso audit verify disclosure.json --key operator.vkey
   dso audit verify out/tiles --key operator.vkey
+  dso audit verify out/day/bundle --key operator.vkey --anchor-evidence anchor-evidence.json \\
+      --block-hash 0x.. --anchor-contract 0x..     its head also stands on a chain
   python -m ledger_adapter.verify out/day/bundle --key operator.vkey     the same, on its own
 
 exit codes:

@@ -21,6 +21,8 @@ examples:
   dso day --date 2016-03-27 --out out/short      the day of 23 hours
   dso day --date 2016-07-25 --out out/pg \\
       --store postgresql+psycopg://user@host/gridclear
+  dso day --date 2016-07-25 --out out/summer \\
+      --anchor evm --chain chain.json --poster-key poster.key
 
 what OUT holds afterwards:
   report.html            the day on one page; needs no network
@@ -41,7 +43,8 @@ def default_keys() -> Path:
     return Path(base) / "gridclear" / "keys"
 
 
-def _iso_day(text: str) -> date:
+def iso_day(text: str) -> date:
+    """Read a day of an option; argparse says what is wrong with it."""
     try:
         return date.fromisoformat(text)
     except ValueError:
@@ -52,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `dso day`."""
     parser.description, parser.epilog = DESCRIPTION, EPILOG
     parser.add_argument(
-        "--date", type=_iso_day, required=True, metavar="DAY", help="local delivery day, YYYY-MM-DD"
+        "--date", type=iso_day, required=True, metavar="DAY", help="local delivery day, YYYY-MM-DD"
     )
     parser.add_argument(
         "--out", type=Path, required=True, metavar="OUT", help="folder for everything the day makes"
@@ -76,6 +79,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="database of the cycles (default: an SQLite file inside OUT)",
     )
+    parser.add_argument(
+        "--anchor", choices=("evm",), default=None, help="put the day's heads on a chain as well"
+    )
+    parser.add_argument(
+        "--chain", type=Path, default=None, metavar="FILE", help="with --anchor: dso chain deploy's"
+    )
+    parser.add_argument(
+        "--poster-key", type=Path, default=None, metavar="FILE", help="with --anchor: who posts"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress, only the last line")
 
 
@@ -84,6 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
     from dso.cli.progress import make_progress
     from dso.config import load_feeder, load_market
 
+    _check_anchor(arguments)
     feeder = load_feeder(arguments.feeder, arguments.date)
     rules = load_market(feeder.market, arguments.date)
     # Only now: a slip in the options is answered before the heavy libraries load.
@@ -104,5 +117,44 @@ def run(arguments: argparse.Namespace) -> int:
         progress.close()
     for line in outcome.summary_lines:
         print(line)
+    if arguments.anchor is not None:
+        _anchor(arguments)
     print(f"Report: {outcome.report}")
     return int(outcome.exit_code)
+
+
+def _check_anchor(arguments: argparse.Namespace) -> None:
+    """Refuse an anchor whose files cannot be read before the day begins."""
+    from data.errors import InputError, Problem
+
+    if arguments.anchor is None:
+        return
+    if arguments.chain is None or arguments.poster_key is None:
+        what = "needs --chain FILE and --poster-key FILE"
+        raise InputError([Problem(where="--anchor evm", what=what)])
+    from ledger_adapter.evm.anchor import read_chain_file
+    from ledger_adapter.evm.node import connect
+    from ledger_adapter.evm.sender import read_account
+
+    connect(read_chain_file(arguments.chain).url)
+    read_account(arguments.poster_key)
+
+
+def _anchor(arguments: argparse.Namespace) -> None:
+    """Anchor the finished day; a chain that is down delays that and nothing else."""
+    from dso.chain import anchor_day
+    from dso.cli.chain import tell_anchoring
+    from ledger_adapter.ports import LedgerError
+
+    try:
+        anchor, done = anchor_day(
+            out=arguments.out,
+            store=arguments.store,
+            keys=arguments.keys,
+            chain_file=arguments.chain,
+            key=arguments.poster_key,
+        )
+    except LedgerError as error:
+        print(f"Anchoring waits: {error} (dso chain anchor goes on)")
+        return
+    tell_anchoring(anchor, done)

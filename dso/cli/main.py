@@ -22,6 +22,12 @@ EXIT_INTERRUPTED: Final = 130
 # name, module, summary. A module is imported only when its name stands on the command line.
 COMMANDS: Final[tuple[tuple[str, str, str], ...]] = (
     ("day", "dso.cli.day", "run one delivery day on a feeder, from forecast to ledger and report"),
+    (
+        "outlook",
+        "dso.cli.outlook",
+        "say where limits may break tomorrow, how likely, and the MW needed",
+    ),
+    ("forecast", "dso.cli.forecast", "forecast from files; try models on the past; train; list"),
     ("clear", "dso.cli.clear", "clear one market: a study folder in, awards and prices out"),
     ("study", "dso.cli.study", "make a what-if study, change one thing in it, take that back"),
     ("compare", "dso.cli.compare", "compare studies: cost, prices, losses, peaks, binding limits"),
@@ -33,7 +39,17 @@ COMMANDS: Final[tuple[tuple[str, str, str], ...]] = (
     ("show", "dso.cli.show", "draw one clearing: price map, voltages, loadings, a price explained"),
     ("explain", "dso.cli.explain", "say why a price is what it is, why an order got what it got"),
     ("settle", "dso.cli.settle", "settle one folder: positions, meters and prices in, money out"),
+    ("baseline", "dso.cli.baseline", "measure baseline methods, and behaviour around events"),
+    ("meters", "dso.cli.meters", "validate readings, check sums against feeder meters, import"),
+    ("simulate", "dso.cli.simulate", "run days of the market by themselves on a simulated clock"),
+    ("serve", "dso.cli.serve", "run the scheduler and the API, with /health and /metrics"),
+    ("access", "dso.cli.access", "give access to the API, take it back, replace the token key"),
+    ("worker", "dso.cli.worker", "lease due cycles and perform them, in any number of processes"),
+    ("run", "dso.cli.run", "run one cycle of the market as if it were the instant T"),
+    ("release", "dso.cli.release", "sign a clearing that waits for people, or override"),
+    ("store", "dso.cli.store", "save the database to one file, restore it, prove its ledger"),
     ("ledger", "dso.cli.ledger", "look after the log: check, publish, rotate keys, disclose"),
+    ("chain", "dso.cli.chain", "put heads and energy certificates on an EVM chain"),
     ("audit", "dso.cli.audit", "check what was published, offline and without trusting anybody"),
 )
 

@@ -7,15 +7,23 @@ from pathlib import Path
 from typing import Final
 
 DESCRIPTION: Final = """\
-Settle day-ahead, intraday rounds, imbalance and flexibility: read a settlement folder
-(settlement.toml, positions.csv, prices.csv, substation.csv, activations.csv and, optionally,
-rounds.csv, parts.csv) and write lines.csv, one statement per participant and summary.json. Every
-market and period sums to zero in integer micro-EUR."""
+Settle day-ahead, intraday rounds, imbalance, communities and flexibility: read a settlement folder
+(settlement.toml, positions.csv, prices.csv, substation.csv, activations.csv; where there are any,
+rounds.csv, parts.csv, availability.csv, reactive.csv, communities.toml; for reports tariff.toml,
+meters.csv, emissions.csv, import_emissions.csv) and write lines.csv, one statement per participant,
+key figures and summary.json. Every market and period sums to zero in integer micro-EUR.
+
+A revision names the output of the run before and adds to its lines, never edits them."""
 
 EPILOG: Final = """\
 examples:
   dso settle out/day/settlement --out out/money            the money of a day, once more
   dso settle out/day/settlement --out out/day/settlement   replace the output beside its input
+  dso settle corrected --out out/revised --earlier out/money --disputes disputes.csv
+                                                           a late meter: deltas.csv, disputed
+                                                           lines stand still
+  dso settle out/day/settlement --out out/money --payments payments.toml
+                                                           invoices and the remittance file
 
 exit codes:
   0  settled, every sum is zero
@@ -30,6 +38,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, required=True, metavar="DIR", help="where lines and statements go"
     )
     parser.add_argument(
+        "--earlier",
+        type=Path,
+        metavar="DIR",
+        help="output of the run before: this run is its revision",
+    )
+    parser.add_argument(
+        "--disputes", type=Path, metavar="FILE", help="list of disputes (CSV); open ones hold lines"
+    )
+    parser.add_argument(
+        "--payments",
+        type=Path,
+        metavar="FILE",
+        help="terms of payment (TOML): writes invoices/ and remittance.xml (ISO 20022 pain.001)",
+    )
+    parser.add_argument(
         "--force",
         action="store_true",
         help="write into DIR although it holds files that are no previous output",
@@ -42,7 +65,14 @@ def run(arguments: argparse.Namespace) -> int:
     from dso.settlement import settle_folder
 
     with staged_output(arguments.out, marker="summary.json", force=arguments.force) as folder:
-        result = settle_folder(arguments.folder, folder)
+        done = settle_folder(
+            arguments.folder,
+            folder,
+            earlier=arguments.earlier,
+            disputes=arguments.disputes,
+            payments=arguments.payments,
+        )
+    result = done.result
     parties = {line.participant for line in result.lines}
     for remark in result.remarks:
         print(f"assumed: {remark}")
@@ -50,5 +80,15 @@ def run(arguments: argparse.Namespace) -> int:
         f"{len(result.lines)} lines of {len(parties)} parties and accounts over "
         f"{result.periods.count} periods; every market and period sums to 0 micro-EUR"
     )
+    if done.revision:
+        taken_back = sum(addition.reverses for addition in done.additions)
+        print(
+            f"revision {done.revision}: {len(done.additions) - taken_back} lines booked, "
+            f"{taken_back} taken back, in deltas.csv"
+        )
+    if done.balances:
+        paid = sum(max(0, balance.due_cent) for balance in done.balances)
+        owed = sum(max(0, -balance.due_cent) for balance in done.balances)
+        print(f"payments: {paid / 100:.2f} EUR to be paid out, {owed / 100:.2f} EUR invoiced")
     print(f"lines and statements in {arguments.out}")
     return 0

@@ -18,6 +18,7 @@ from data.readers.simbench import NetworkProfiles
 from data.records.network import Network
 from data.records.order import Order
 from data.results import CERTIFIED, SUMMARY_FILE
+from data.study.margins import MARGINS_FILE
 from data.study.order_fields import context_of
 from data.study.read_orders import ORDERS_FILE, read_orders
 from data.study.series import POSITION_FILE, PROFILES_FILE
@@ -27,7 +28,9 @@ from data.study.write_study import PRICE_FILE
 Floats = NDArray[np.float64]
 CLEARING: Final = "clearing"
 INTRADAY: Final = "clearing/intraday"
-STUDY_FILES: Final = (SETTINGS_FILE, ORDERS_FILE, PROFILES_FILE, PRICE_FILE, POSITION_FILE)
+STUDY_FILES: Final = (
+    SETTINGS_FILE, ORDERS_FILE, PROFILES_FILE, PRICE_FILE, POSITION_FILE, MARGINS_FILE,
+)  # fmt: skip
 RESULT_FILES: Final = (
     "awards.csv", "branches.csv", "buses.csv", "orders.csv", "price_parts.csv", "prices.csv",
     "substation.csv", SUMMARY_FILE, "trades.csv",
@@ -129,25 +132,27 @@ def read_fixed(folder: Path, network: Network, periods: Periods) -> NetworkProfi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceTable:
-    """DLMP and its energy part by bus, shape (periods,) each [EUR/MWh]."""
+    """Prices by bus, (periods,) each: DLMP, its energy part [EUR/MWh], reactive [EUR/Mvarh]."""
 
     dlmp: Mapping[int, Floats]
     energy: Mapping[int, Floats]
+    reactive: Mapping[int, Floats]
 
 
 def read_bus_prices(folder: Path, buses: Sequence[int], periods: Periods) -> PriceTable:
     """Read the prices of some buses in the first periods of a clearing."""
-    values = {bus: np.full((2, len(periods)), np.nan) for bus in buses}
-    names = ("bus", "dlmp_p_eur_per_mwh", "energy_eur_per_mwh")
-    for bus, dlmp, energy, period in head_rows(folder / "prices.csv", names, periods):
+    values = {bus: np.full((3, len(periods)), np.nan) for bus in buses}
+    names = ("bus", "dlmp_p_eur_per_mwh", "energy_eur_per_mwh", "dlmp_q_eur_per_mvarh")
+    for bus, *prices, period in head_rows(folder / "prices.csv", names, periods):
         found = values.get(int(bus))
         if found is not None:
-            found[:, int(period)] = (float(dlmp), float(energy))
+            found[:, int(period)] = [float(price) for price in prices]
     for found in values.values():
         _refuse_gaps(folder / "prices.csv", found)
     return PriceTable(
         dlmp={bus: found[0] for bus, found in values.items()},
         energy={bus: found[1] for bus, found in values.items()},
+        reactive={bus: found[2] for bus, found in values.items()},
     )
 
 

@@ -1,4 +1,4 @@
-"""One delivery day, end to end: the table of contents of the operator's work."""
+"""One delivery day, end to end: its cycles, in the order of the timetable."""
 
 from __future__ import annotations
 
@@ -9,22 +9,17 @@ from pathlib import Path
 
 from dso.bootstrap import open_services
 from dso.config import Feeder, MarketRules
+from dso.cycles.perform import perform_cycle
 from dso.cycles.plan import ABOUT_FILE, plan_day
-from dso.cycles.stage_clearing import run_clearing
-from dso.cycles.stage_dispatch import run_dispatch
-from dso.cycles.stage_forecast import run_forecast
-from dso.cycles.stage_orders import run_orders
-from dso.cycles.stage_posting import run_posting
 from dso.cycles.stage_report import (
     REPORT_FILE,
     clearing_statuses,
-    run_report,
     summary_lines,
     worst_exit_code,
     write_about,
 )
-from dso.cycles.stage_settlement import run_settlement
 from dso.cycles.stages import Desk, working_alone
+from dso.cycles.timetable import day_timetable
 from dso.progress import Progress
 
 
@@ -86,13 +81,9 @@ def run_day(
             write_about(plan)
         desk = Desk(plan=plan, services=services, progress=progress)
         was_done = desk.is_done("report")
-        forecast = run_forecast(desk)
-        orders = run_orders(desk, forecast)
-        clearing = run_clearing(desk, orders)
-        dispatch = run_dispatch(desk, clearing)
-        settlement = run_settlement(desk, dispatch)
-        posting = run_posting(desk, settlement)
-        run_report(desk, posting)
+        # Setpoints of a past day are told by its dispatch, all at once.
+        for due in day_timetable(rules, feeder.id, day, real_time=False):
+            perform_cycle(desk, due)
     again = ("This day was finished before: its files were checked, nothing was run again.",)
     return DayOutcome(
         report=out / REPORT_FILE,

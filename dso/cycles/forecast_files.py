@@ -14,6 +14,7 @@ from data.csv_table import Column, read_table, table_bytes
 from data.errors import Problem, refuse_if_any
 from data.periods import Periods, format_utc, parse_utc
 from data.records.forecast import Forecast
+from dso.cycles.past_coverage import write_day_coverage
 from dso.cycles.recorded import TOTAL, Recorded
 
 Floats = NDArray[np.float64]
@@ -105,3 +106,4 @@ def write_feeder_totals(forecast: Forecast, recorded: Recorded, folder: Path) ->
         ),
     }
     write_atomically(folder / FEEDER_CSV, table_bytes(columns))
+    write_day_coverage(forecast, recorded, folder)

@@ -97,21 +97,7 @@ class DayPlan:
 
     def rounds(self) -> tuple[Round, ...]:
         """Return the intraday rounds of the day, first to last."""
-        step = self.rules.intraday_every_minutes // self.rules.mtu_minutes
-        lead = timedelta(minutes=self.rules.intraday_gate_lead_minutes)
-        found: list[Round] = []
-        for first in range(0, len(self.periods), step):
-            rest = self.periods.from_index(first)
-            found.append(
-                Round(
-                    number=len(found) + 1,
-                    first=first,
-                    periods=rest,
-                    binding=min(self.rules.intraday_binding_periods, len(rest)),
-                    gate=rest.start - lead,
-                )
-            )
-        return tuple(found)
+        return intraday_rounds(self.rules, self.periods)
 
     def about(self) -> dict[str, object]:
         """Return what ``day.json`` says before anything has run."""
@@ -143,7 +129,28 @@ class DayPlan:
             "recorded": [sha256_hex(array.astype("<f8").tobytes()) for array in arrays],
             "version": version("gridclear"),
         }
+        if self.recorded.received_until is not None:
+            parts["received_until"] = format_utc(self.recorded.received_until)
         return sha256_hex(canonical_json(parts))
+
+
+def intraday_rounds(rules: MarketRules, periods: Periods) -> tuple[Round, ...]:
+    """Return the intraday rounds of a day with these periods, first to last."""
+    step = rules.intraday_every_minutes // rules.mtu_minutes
+    lead = timedelta(minutes=rules.intraday_gate_lead_minutes)
+    found: list[Round] = []
+    for first in range(0, len(periods), step):
+        rest = periods.from_index(first)
+        found.append(
+            Round(
+                number=len(found) + 1,
+                first=first,
+                periods=rest,
+                binding=min(rules.intraday_binding_periods, len(rest)),
+                gate=rest.start - lead,
+            )
+        )
+    return tuple(found)
 
 
 def plan_day(
@@ -153,6 +160,7 @@ def plan_day(
     feeder: Feeder,
     rules: MarketRules,
     grid: SimbenchGrid | None = None,
+    received_until: datetime | None = None,
 ) -> DayPlan:
     """Read and validate everything a delivery day needs; nothing is written.
 
@@ -166,6 +174,8 @@ def plan_day(
         Configuration in force on the day.
     grid : SimbenchGrid, optional
         The feeder's grid with its records; loaded by the feeder's reference when absent.
+    received_until : datetime, optional
+        When the feed of readings stopped, to rehearse that; None: it never did.
 
     Raises
     ------
@@ -190,7 +200,7 @@ def plan_day(
     recorded, limits = None, None
     if known is not None:
         network = known.network
-        limits = limits_in_force(network, {}, rules.scarcity_price_eur_per_mwh, problems)
+        limits = limits_in_force(network, feeder.limits, rules.scarcity_price_eur_per_mwh, problems)
         recorded = attempt(lambda: _read_recorded(known, feeder, rules, periods))
         attempt(lambda: _rehearse_orders(network, feeder, periods))
     if price is None or recorded is None or limits is None:
@@ -202,7 +212,7 @@ def plan_day(
         feeder=feeder,
         rules=rules,
         limits=limits,
-        recorded=recorded,
+        recorded=replace(recorded, received_until=received_until),
         import_price_eur_per_mwh=price,
     )
     problems += _history_problems(plan) + _folder_problems(plan)
@@ -216,18 +226,21 @@ def _rule_problems(rules: MarketRules) -> list[Problem]:
     if rules.mtu_minutes != PROFILE_STEP_MINUTES:
         what = f"mtu_minutes is {rules.mtu_minutes}, the recorded profiles have quarter-hours"
         problems.append(Problem(where=where, what=what, remedy="mtu_minutes = 15"))
-    if rules.settle_reactive:
-        what = "settle_reactive = true: reactive energy is shown with its price, not yet paid"
-        problems.append(Problem(where=where, what=what, remedy="settle_reactive = false"))
     return problems
 
 
 def _read_recorded(
     grid: SimbenchGrid, feeder: Feeder, rules: MarketRules, periods: Periods
 ) -> Recorded:
-    expected = feeder_of_network(grid.network, rules.timezone)
+    network = grid.network
     if feeder.latitude is not None and feeder.longitude is not None:
-        expected = replace(expected, latitude=feeder.latitude, longitude=feeder.longitude)
+        # The feeder's own place holds, also where the network knows none.
+        there = np.ones(len(network.buses.index))
+        buses = replace(
+            network.buses, latitude=feeder.latitude * there, longitude=feeder.longitude * there
+        )
+        network = replace(network, buses=buses)
+    expected = feeder_of_network(network, rules.timezone)
     return read_recorded(grid, expected, periods)
 
 

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from data.periods import Periods
+from data.periods import Periods, format_utc
 from data.readers.simbench import NetworkProfiles, SimbenchGrid, profiles_for
 from data.records.forecast import Reading
 from data.records.network import Network
@@ -40,12 +40,16 @@ class Recorded:
         The periods recorded.
     power : NetworkProfiles
         Powers of all elements [MW, Mvar], shapes (periods, elements).
+    received_until : datetime or None
+        When the feed of readings stopped: what was metered later reached nobody before the day was
+        settled. None: it never did.
     """
 
     network: Network
     expected: Feeder
     periods: Periods
     power: NetworkProfiles
+    received_until: datetime | None = None
 
     @property
     def series(self) -> tuple[str, ...]:
@@ -66,7 +70,7 @@ class Recorded:
 
     def readings_until(self, gate: datetime) -> Reading:
         """Return the readings known at a gate: of the periods that had ended by then."""
-        count = (gate - self.periods.start) // self.periods.mtu
+        count = (self._end_of_readings(gate) - self.periods.start) // self.periods.mtu
         known = replace(self.periods, count=count)
         return Reading(
             series=self.series,
@@ -75,9 +79,21 @@ class Recorded:
             known_at=gate,
         )
 
+    def missing_before(self, gate: datetime) -> tuple[str, ...]:
+        """Name what is missing of the readings that should be known at a gate."""
+        end = self._end_of_readings(gate)
+        if end >= gate:
+            return ()
+        hours = (gate - end) / timedelta(hours=1)
+        since = f"none received since {format_utc(end)}, {hours:g} h before the gate"
+        return (f"missing_readings: {since}; older ones taken",)
+
+    def _end_of_readings(self, gate: datetime) -> datetime:
+        return gate if self.received_until is None else min(gate, self.received_until)
+
     def reactive_ratio_until(self, gate: datetime) -> Floats:
         """Return sum(q) / sum(p) of each load over the week before a gate, shape (loads,)."""
-        end = (gate - self.periods.start) // self.periods.mtu
+        end = (self._end_of_readings(gate) - self.periods.start) // self.periods.mtu
         first = max(0, end - timedelta(days=RATIO_DAYS) // self.periods.mtu)
         p_mw = self.power.load_p_mw[first:end].sum(axis=0)
         q_mvar = self.power.load_q_mvar[first:end].sum(axis=0)

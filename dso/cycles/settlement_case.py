@@ -18,6 +18,7 @@ from data.records.settlement import (
     BusPrices,
     ConnectionPosition,
     PricePartLine,
+    ReactivePosition,
     RoundPosition,
     SettlementCase,
     SettlementRules,
@@ -64,6 +65,14 @@ class Connection:
         profile = fixed.load_p_mw if self.name.startswith("load:") else fixed.sgen_p_mw
         return quantise_mw(self.sign * profile[:, self.column])
 
+    def injection_mvar(self, schedule: Schedule) -> Floats:
+        """Return its reactive injection of a schedule, shape (periods,) [Mvar], on the tick."""
+        if self.order is not None:
+            return quantise_mw(schedule.position_mvar[self.order])
+        fixed = schedule.fixed
+        profile = fixed.load_q_mvar if self.name.startswith("load:") else fixed.sgen_q_mvar
+        return quantise_mw(self.sign * profile[:, self.column])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DayPrices:
@@ -91,6 +100,7 @@ def settlement_case(plan: DayPlan) -> SettlementCase:
             imbalance=rules.imbalance,
             imbalance_spread_micro_eur_per_mwh=price_micro_eur(rules.imbalance_spread_eur_per_mwh),
             refund=rules.refund,
+            settle_reactive=rules.settle_reactive,
         ),
         positions=positions,
         prices=_bus_prices(plan, buses, prices),
@@ -98,7 +108,44 @@ def settlement_case(plan: DayPlan) -> SettlementCase:
         rounds=rounds,
         parts=_parts(plan, before, buses, prices),
         split="all",
+        reactive=_reactive(plan, before, connections, prices),
     )
+
+
+def _reactive(
+    plan: DayPlan, before: Schedule, connections: Sequence[Connection], prices: DayPrices
+) -> tuple[ReactivePosition, ...]:
+    """Return the reactive energy that the last certified clearing of each period scheduled.
+
+    Its price is that of the same clearing. There are no reactive meters, so what was scheduled
+    is what is shown, and paid where the rules say so.
+    """
+    schedule = before
+    price = {} if prices.day_ahead is None else dict(prices.day_ahead.reactive)
+    for at, binding, table in prices.rounds:
+        schedule = after_round(schedule, plan, at)
+        for bus, found in table.reactive.items():
+            if bus not in price:
+                price[bus] = np.zeros(len(plan.periods))
+            price[bus] = price[bus].copy()
+            price[bus][at.first : at.first + len(binding)] = found
+    positions = []
+    for connection in connections if price else ():
+        scheduled = _energies(connection.injection_mvar(schedule), plan.delivery.mtu_minutes)
+        for period, q_varh in enumerate(scheduled):
+            if q_varh and schedule.source[period] != NOTHING:
+                positions.append(
+                    ReactivePosition(
+                        participant=connection.participant,
+                        connection=connection.name,
+                        period=period,
+                        q_varh=q_varh,
+                        price_micro_eur_per_mvarh=price_micro_eur(
+                            float(price[connection.bus][period])
+                        ),
+                    )
+                )
+    return tuple(positions)
 
 
 def list_connections(plan: DayPlan, schedule: Schedule) -> tuple[Connection, ...]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from data.canonical import pretty_json, sha256_hex, write_atomically
 from data.records.clearing import ClearingCase, ClearingResult
 from data.records.forecast import Forecast
 from data.records.posting import Batch
 from data.results import SUMMARY_FILE, write_result, write_timings
-from data.study import canonical_case, read_study, write_study
+from data.study import canonical_case, case_sha256, read_study, write_study
 from dso.clock import Stopwatch
+from dso.cycles.booked_orders import keep_booked_terms
 from dso.cycles.case import Book, expected_profiles, make_case
 from dso.cycles.clearing_files import (
     CLEARING,
@@ -24,56 +27,83 @@ from dso.cycles.clearing_files import (
 from dso.cycles.forecast_files import describe_forecast
 from dso.cycles.ledger_run import DAY_AHEAD_RUN, round_run, run_fields
 from dso.cycles.plan import DayPlan, Round
-from dso.cycles.schedule import Schedule, after_round, day_ahead_schedule
+from dso.cycles.schedule import Schedule
 from dso.cycles.stage_forecast import FORECAST_FOLDER, day_ahead_forecast, intraday_forecast
 from dso.cycles.stages import Desk
+from dso.cycles.uncertainty import secured_case
 from flexibility.offers import make_intraday_orders
 from ledger_adapter.batches import batch_for_clearing, files_root, read_records
 from opf.clearing import clear_case
+from opf.infeasible import infeasible_result
+from opf.problem import prepare_problem
+
+SOLVER_TIMEOUT: Final = "solver_timeout: the time of the clearing was over"
+# What `infeasible_result` says of its solver: nothing was solved, so its message says why.
+NOTHING_SOLVED: Final = "none"
 
 
-def run_clearing(desk: Desk, orders_sha256: str) -> str:
-    """Clear the day ahead and every round; each is a stage of its own and posts its own batch."""
-    plan = desk.plan
-    rounds = plan.rounds()
-    desk.progress.stage("3/7 clearing", steps=1 + len(rounds))
+class OutOfTime(Exception):
+    """The time that a clearing had is over."""
+
+
+def run_day_ahead(desk: Desk, *, withheld: str = "") -> str:
+    """Clear the day ahead and commit to it.
+
+    Parameters
+    ----------
+    desk : Desk
+        Where the day is run.
+    withheld : str
+        Why nothing is cleared, if so: the result says it and binds nobody.
+    """
+    desk.progress.stage("3/7 clearing", steps=1 + len(desk.plan.rounds()))
 
     def clear_day_ahead(folder: Path) -> Batch:
         case = read_study(desk.out / CLEARING)
-        _clear(case, folder / CLEARING)
+        _clear(desk, case, folder / CLEARING, withheld=withheld)
         return _batch(desk, DAY_AHEAD_RUN, desk.out / CLEARING, folder / CLEARING)
 
-    done = desk.run_stage("day_ahead", {"orders": orders_sha256}, clear_day_ahead)
+    inputs = {"orders": desk.output_of("orders")}
+    done = desk.run_stage("day_ahead", inputs, clear_day_ahead, binds=not withheld)
     desk.progress.step("day ahead")
-    forecast = day_ahead_forecast(desk)
-    schedule = day_ahead_schedule(plan)
-    for at in rounds:
-        done = _run_round(desk, at, schedule, forecast, done)
-        schedule = after_round(schedule, plan, at)
-        desk.progress.step(f"intraday {at.number} of {len(rounds)}")
     return done
 
 
-def _run_round(
-    desk: Desk, at: Round, schedule: Schedule, day_ahead: Forecast, before_sha256: str
-) -> str:
-    """Clear one round on what is known at its gate and the schedule so far."""
+def run_round(desk: Desk, at: Round, *, withheld: str = "") -> str:
+    """Clear one round on what is known at its gate and the schedule so far; as `run_day_ahead`."""
+    rounds = desk.plan.rounds()
+    inputs = {"before": _output_before(desk, at)}
 
     def clear_round(folder: Path) -> Batch:
         place = folder / INTRADAY / at.label
-        case, notes = _round_case(desk.plan, at, schedule, day_ahead)
+        schedule = desk.positions.before(desk.plan, at, inputs["before"])
+        case, notes = _round_case(desk.plan, at, schedule, day_ahead_forecast(desk))
         write_study(case, place, desk.plan.feeder.network, order_rules=desk.plan.rules.order_rules)
-        status = _clear(case, place, binding_periods=at.binding).status
-        if not is_binding(status):
-            notes["fallbacks"] = [f"{status}: the positions of before hold"]
+        result = _clear(desk, case, place, binding_periods=at.binding, withheld=withheld)
+        if not is_binding(result.status):
+            why = f"{result.message}; " if result.certificate.solver == NOTHING_SOLVED else ""
+            notes["fallbacks"] = [f"{result.status}: {why}the positions of before hold"]
         write_atomically(
             folder / FORECAST_FOLDER / "intraday" / f"{at.label}.json", pretty_json(notes)
         )
         return _batch(desk, round_run(at), place, place)
 
-    return desk.run_stage(
-        "intraday", {"before": before_sha256}, clear_round, start=at.periods.start
+    done = desk.run_stage(
+        "intraday", inputs, clear_round, start=at.periods.start, binds=not withheld
     )
+    desk.progress.step(f"intraday {at.number} of {len(rounds)}")
+    return done
+
+
+def last_clearing(desk: Desk) -> str:
+    """Return the digest of the last clearing of the day."""
+    return desk.output_of("intraday", desk.plan.rounds()[-1].periods.start)
+
+
+def _output_before(desk: Desk, at: Round) -> str:
+    if at.number == 1:
+        return desk.output_of("day_ahead")
+    return desk.output_of("intraday", desk.plan.rounds()[at.number - 2].periods.start)
 
 
 def _round_case(
@@ -96,25 +126,55 @@ def _round_case(
         periods=at.periods,
         profiles=expected_profiles(plan, forecast, at.gate),
         book=Book(
-            orders=book.orders,
+            orders=keep_booked_terms(schedule.orders, book.orders, at.first),
             position_mw=schedule.position_mw[:, at.first :],
             position_mvar=schedule.position_mvar[:, at.first :],
         ),
     )
-    notes = describe_forecast(forecast)
+    case, margins = secured_case(plan, case, forecast, at.gate)
+    notes = describe_forecast(forecast) | margins
+    notes["fallbacks"] = [*forecast.fallbacks, *margins.get("fallbacks", ())]
     notes["remarks"] = [*cuts, *book.remarks]
     return canonical_case(case), notes
 
 
 def _clear(
-    case: ClearingCase, folder: Path, *, binding_periods: int | None = None
+    desk: Desk,
+    case: ClearingCase,
+    folder: Path,
+    *,
+    binding_periods: int | None = None,
+    withheld: str = "",
 ) -> ClearingResult:
     """Clear a case from nothing but itself, so that whoever has its folder gets the same bytes."""
     watch = Stopwatch.start()
-    result = clear_case(case)
+    result = _without_result(case, withheld) if withheld else _clear_in_time(desk, case)
     write_result(result, case, folder, binding_periods=binding_periods)
     write_timings({"clear_and_write_s": watch.elapsed_s()}, folder)
     return result
+
+
+def _clear_in_time(desk: Desk, case: ClearingCase) -> ClearingResult:
+    """Clear, or say that the time was over: an incumbent would depend on the machine's speed."""
+    over = desk.out_of_time
+    if over is None:
+        return clear_case(case)
+
+    def ask() -> bool:
+        if over():
+            raise OutOfTime
+        return False
+
+    try:
+        return clear_case(case, out_of_time=ask)
+    except OutOfTime:
+        return _without_result(case, SOLVER_TIMEOUT)
+
+
+def _without_result(case: ClearingCase, reason: str) -> ClearingResult:
+    """Return a result that awards nothing, prices nothing and says why."""
+    nothing = infeasible_result(prepare_problem(case), reason, case_sha256(case))
+    return replace(nothing, status="uncertified")
 
 
 def _batch(desk: Desk, run: str, study: Path, result: Path) -> Batch:

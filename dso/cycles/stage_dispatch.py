@@ -45,7 +45,7 @@ def run_dispatch(desk: Desk, clearing_sha256: str) -> str:
         deliveries = simulate_fleet(
             setpoints=setpoints,
             orders=last_terms(plan, schedule),
-            recorded_mw=_truth_of_assets(plan),
+            recorded_mw=truth_of_assets(plan),
             day=plan.delivery.day,
         )
         write_delivery(setpoints, deliveries, place)
@@ -84,7 +84,7 @@ def write_delivery(
     write_atomically(folder / "remarks.json", pretty_json(remarks))
 
 
-def _truth_of_assets(plan: DayPlan) -> dict[str, Floats]:
+def truth_of_assets(plan: DayPlan) -> dict[str, Floats]:
     """Return what each generator could have fed in and each load wanted, by asset [MW]."""
     truth, network = plan.recorded.during(plan.periods), plan.network
     found = {f"load:{i}": truth.load_p_mw[:, k] for k, i in enumerate(network.loads.index)}

@@ -10,12 +10,14 @@ from typing import Any, Final
 from data.canonical import pretty_json, write_atomically
 from data.records.clearing import EXIT_CODES, Status
 from dso.cycles.clearing_files import CLEARING, INTRADAY, read_status
+from dso.cycles.outlook_files import OUTLOOK_JSON
 from dso.cycles.plan import ABOUT_FILE, DayPlan
 from dso.cycles.stage_dispatch import DISPATCH_FOLDER
 from dso.cycles.stage_forecast import FORECAST_FOLDER
 from dso.cycles.stage_posting import BUNDLE_FOLDER
 from dso.cycles.stage_settlement import SETTLEMENT_FOLDER
 from dso.cycles.stages import Desk
+from dso.cycles.uncertainty import MARGINS_JSON
 
 REPORT_FILE: Final = "report.html"
 STAGES: Final = (
@@ -59,6 +61,14 @@ def day_notes(plan: DayPlan) -> tuple[str, ...]:
     sources += [
         (f"round {at.label}", plan.out / FORECAST_FOLDER / "intraday" / f"{at.label}.json")
         for at in plan.rounds()
+    ]
+    sources += [
+        (source, path)
+        for source, path in (
+            ("day-ahead margins", plan.out / FORECAST_FOLDER / MARGINS_JSON),
+            ("congestion outlook", plan.out / FORECAST_FOLDER / OUTLOOK_JSON),
+        )
+        if path.is_file()
     ]
     for source, path in sources:
         said = _load(path)

@@ -15,8 +15,10 @@ from ledger_adapter.batches import batch_for_settlement, files_root, read_record
 SETTLEMENT_FOLDER: Final = "settlement"
 INPUT_FILES: Final = frozenset(
     {
-        "activations.csv", "connections.csv", "parts.csv", "positions.csv", "prices.csv",
-        "rounds.csv", "settlement.toml", "substation.csv",
+        "activations.csv", "availability.csv", "certificates.csv", "communities.toml",
+        "connections.csv", "emissions.csv", "import_emissions.csv", "meters.csv", "parts.csv",
+        "positions.csv", "prices.csv", "reactive.csv", "rounds.csv", "settlement.toml",
+        "substation.csv", "tariff.toml",
     }
 )  # fmt: skip
 

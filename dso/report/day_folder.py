@@ -25,6 +25,7 @@ from dso.report.read_clearing import (
     read_summary,
     round_windows,
 )
+from dso.report.read_expectation import read_band_records, read_outlook
 from dso.report.read_outcome import (
     read_deliveries,
     read_forecasts,
@@ -119,6 +120,8 @@ def read_day_folder(folder: Path) -> DayView:
         money=read_money(reader),
         ledger=read_ledger(reader),
         notes=tuple(notes),
+        outlook=read_outlook(reader, axes),
+        bands=read_band_records(reader),
     )
     reader.refuse()
     return day

@@ -26,7 +26,6 @@ from dso.report.views import (
     DayView,
     FeederView,
     Floats,
-    ForecastView,
     Ints,
     Scenario,
     StorageView,
@@ -41,12 +40,6 @@ SCENARIO_COLOUR: Final[dict[Scenario, str]] = {
     "without_market": "@broken",
     "schedule": "@series1",
     "with_market": "@series3",
-}
-FORECAST_NAME: Final = {
-    "load": "Load",
-    "wind": "Wind",
-    "renewables": "Renewables at low voltage",
-    "other": "Other generation",
 }
 
 
@@ -85,7 +78,7 @@ class Figure:
 
 
 def all_figures(day: DayView) -> tuple[Figure, ...]:
-    """Return every plot of the page, in its order."""
+    """Return the plots of prices, limits and storages, in the page's order."""
     return (
         price_span(day),
         price_map(day),
@@ -94,7 +87,6 @@ def all_figures(day: DayView) -> tuple[Figure, ...]:
         loading_peak(day),
         violation_count(day),
         *((storage_charge(day),) if day.storages else ()),
-        *(forecast_band(day, forecast) for forecast in day.forecasts),
     )
 
 
@@ -328,56 +320,6 @@ def storage_charge(day: DayView) -> Figure:
         choices=tuple(choices),
         choice_label="Storage",
     )
-
-
-def forecast_band(day: DayView, forecast: ForecastView) -> Figure:
-    """Show the quantiles of one kind against what happened [MW]."""
-    name = FORECAST_NAME.get(forecast.kind, forecast.kind)
-    traces: list[Trace] = []
-    pairs = len(forecast.levels) // 2
-    for k in range(pairs):
-        low, high = forecast.levels[k], forecast.levels[-1 - k]
-        for place, level in ((k, low), (len(forecast.levels) - 1 - k, high)):
-            upper = level == high
-            traces.append(
-                step_line(day, forecast.value_mw[place], "20, 40, 60, 80 % bands", "@none", "MW", 2)
-                | {"line": {"width": 0, "shape": "hv"}, "hoverinfo": "skip", "hovertemplate": None}
-                | {"showlegend": upper and k == pairs - 1}
-                | ({"fill": "tonexty", "fillcolor": "@band"} if upper else {})
-            )
-    middle = forecast.value_mw[forecast.levels.index(50)]
-    traces.append(
-        step_line(day, middle, "Forecast (median)", "@series1", unit="MW", digits=2)
-        | {"line": {"color": "@series1", "width": 2, "dash": "dash", "shape": "hv"}}
-    )
-    traces.append(step_line(day, forecast.actual_mw, "Actual", "@ink", unit="MW", digits=2))
-    share = coverage(forecast)
-    said = (
-        "no actuals yet" if share is None else f"actual inside it in {100 * share:.0f} % of periods"
-    )
-    return Figure(
-        name=f"forecast-{forecast.kind}",
-        title=name,
-        label=f"Forecast bands and actual of {name.lower()} in MW; {said}.",
-        reading=f"80 % band: {said}. The stronger the colour, the likelier a value was held "
-        "to be; a good forecast has the actual inside the widest band in about 80 % of periods.",
-        source="forecast/feeder.csv",
-        height_px=280,
-        traces=traces,
-        layout=layout(day, "MW")
-        | {"yaxis": axis("MW") | {"rangemode": "tozero", "hoverformat": ".2f"}},
-    )
-
-
-def coverage(forecast: ForecastView) -> float | None:
-    """Return the share of periods whose actual lies in the outermost band; None without any."""
-    known = np.isfinite(forecast.actual_mw)
-    if not known.any():
-        return None
-    inside = (forecast.actual_mw >= forecast.value_mw[0] - 1e-9) & (
-        forecast.actual_mw <= forecast.value_mw[-1] + 1e-9
-    )
-    return float(inside[known].mean())
 
 
 def short_names(feeder: FeederView) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 from dso.report import numbers
 from dso.report.feeder_map import LOADING_CLASSES, draw_map, map_scales, script_data
 from dso.report.figures import SCENARIO_NAME, all_figures
+from dso.report.forecast_figures import band_lines, expectation_figures
 from dso.report.numbers import eur_exact, fixed, shortened
 from dso.report.page_parts import TEMPLATES, island, render_closed_page
 from dso.report.states import (
@@ -225,7 +226,7 @@ def verdict(day: DayView) -> tuple[str, Tone, tuple[str, ...]]:
 def _context(day: DayView) -> dict[str, object]:
     states = period_states(day)
     title, tone, sentences = verdict(day)
-    figures = all_figures(day)
+    figures = (*all_figures(day), *expectation_figures(day))
     opening = period_to_open(day)
     return {
         "day": day,
@@ -255,6 +256,7 @@ def _context(day: DayView) -> dict[str, object]:
         "loading_classes": LOADING_CLASSES,
         "figures": {figure.name: figure for figure in figures},
         "forecast_names": [f"forecast-{forecast.kind}" for forecast in day.forecasts],
+        "band_lines": band_lines(day),
         "scenario_name": SCENARIO_NAME,
         "broken": {
             scenario: broken_elements(day, scenario)[:ELEMENTS_SHOWN] for scenario, _ in day.replays

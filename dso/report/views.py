@@ -197,6 +197,36 @@ class ForecastView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OutlookView:
+    """What scenarios without a market do to limits; tables have shape (elements, periods).
+
+    ``probability`` is the share of the scenarios that break the limit, 0..1; ``need_mw_mean`` and
+    ``need_mw_q90`` are what relieving it takes, on average and in one of ten scenarios more [MW].
+    """
+
+    elements: tuple[str, ...]
+    scenarios: int
+    probability: Floats
+    need_mw_mean: Floats
+    need_mw_q90: Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BandRecord:
+    """How many values of a kind the 10-90 % band held.
+
+    ``values_counted`` and ``values_inside`` are of its single series on the day; ``past`` of its
+    total on days before: (day, periods counted, periods inside), oldest first.
+    """
+
+    kind: str
+    series: int
+    values_counted: int
+    values_inside: int
+    past: tuple[tuple[str, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MoneyRow:
     """One party or account; amounts per column in integer micro-EUR, + means it receives."""
 
@@ -307,6 +337,8 @@ class DayView:
     money: MoneyView
     ledger: LedgerView
     notes: tuple[str, ...]
+    outlook: OutlookView | None = None
+    bands: tuple[BandRecord, ...] = ()
 
     def replay_of(self, scenario: Scenario) -> Replay:
         """Return the replay of a scenario."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from sqlite3 import SQLITE_BUSY
 from sqlite3 import Error as SqliteError
+from typing import Final
 
 from sqlalchemy import Connection, Engine, Row, create_engine, delete, event, insert, select, update
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from data.errors import InputError, Problem
@@ -20,10 +21,13 @@ from data.periods import format_utc
 from dso.clock import Clock, Stopwatch, SystemClock
 from dso.store.migrations import upgrade
 from dso.store.records import Artefact, StageConflict, StageKey, StageRun
+from dso.store.results import Rows, add_results
 from dso.store.tables import ARTEFACT, CYCLE_RUN
 
 # Longer than any transaction here; a second process waits for the writer instead of failing.
 SQLITE_BUSY_TIMEOUT_MS = 30_000
+# What calls raise while a database is stopped; the same call works once it is back.
+DATABASE_GONE: Final = (OperationalError, InterfaceError)
 
 
 def make_engine(url: str) -> Engine:
@@ -181,6 +185,7 @@ class Store:
         output_sha256: str,
         *,
         artefacts: Iterable[Artefact] = (),
+        rows: Mapping[str, Rows] | None = None,
         connection: Connection | None = None,
     ) -> StageRun:
         """Keep that a stage is done; saying the same twice is no error.
@@ -193,6 +198,8 @@ class Store:
             Digest of everything it made.
         artefacts : iterable of Artefact
             The files it left.
+        rows : mapping or None
+            Its results by table; see `dso.store.results.add_results`.
         connection : Connection or None
             A transaction of `transaction` to do it in, so that the result and what announces it
             are kept together or not at all.
@@ -204,7 +211,9 @@ class Store:
         """
         if connection is None:
             with self.transaction() as own:
-                return self.finish_stage(key, output_sha256, artefacts=artefacts, connection=own)
+                return self.finish_stage(
+                    key, output_sha256, artefacts=artefacts, rows=rows, connection=own
+                )
         found = self._find(connection, key, lock=True)
         if found is None:
             raise StageConflict(f"{key}: finished but never begun")
@@ -222,12 +231,13 @@ class Store:
             .returning(CYCLE_RUN)
         ).one()
         connection.execute(delete(ARTEFACT).where(ARTEFACT.c.run_id == found.id))
-        rows = [
+        files = [
             {"run_id": found.id, "name": a.name, "sha256": a.sha256, "byte_count": a.byte_count}
             for a in artefacts
         ]
-        if rows:
-            connection.execute(insert(ARTEFACT), rows)
+        if files:
+            connection.execute(insert(ARTEFACT), files)
+        add_results(connection, key, rows or {})
         return _to_run(key, row)
 
     def stage_done(self, key: StageKey) -> str | None:

@@ -10,8 +10,8 @@ VERSION_TABLE = "dso_store_version"
 _ADVISORY_LOCK = 0x6473_6F01  # any number that only this program uses
 
 
-def upgrade(connection: Connection) -> None:
-    """Bring the store's tables to the newest version, inside the caller's transaction.
+def upgrade(connection: Connection, *, revision: str = "head") -> None:
+    """Bring the store's tables to a version, the newest by default, in the caller's transaction.
 
     Two processes may do this at once: the second waits for the first and finds nothing to do.
     On SQLite the transaction already holds the one writer's lock.
@@ -20,6 +20,8 @@ def upgrade(connection: Connection) -> None:
     ----------
     connection : Connection
         With a transaction begun.
+    revision : str
+        Version to stop at.
     """
     from alembic import command
     from alembic.config import Config
@@ -30,4 +32,4 @@ def upgrade(connection: Connection) -> None:
     configuration.set_main_option("script_location", str(Path(__file__).parent))
     configuration.set_main_option("path_separator", "os")
     configuration.attributes["connection"] = connection
-    command.upgrade(configuration, "head")
+    command.upgrade(configuration, revision)

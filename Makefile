@@ -19,7 +19,7 @@ OUT ?= out/day
 WORKERS := -n auto --dist loadfile --no-loadscope-reorder
 PYTEST_ARGS ?=
 
-.PHONY: help setup day test test-quick bench-clearing bench-simbench bench-orders bench-ledger bench-tamper bench-sweep check format coverage lock clean
+.PHONY: help setup day test test-long test-quick bench-clearing bench-simbench bench-orders bench-ledger bench-tamper bench-settlement bench-sweep bench-margins bench-forecast bench-meters bench-store bench-api bench-chaos bench-evm check format coverage lock clean
 
 help: ## list the targets
 	@echo "Gridclear: the targets of this Makefile"
@@ -45,11 +45,14 @@ $(STAMP): requirements.lock pyproject.toml
 day: setup ## run one delivery day: DATE=2016-07-25 OUT=out/day
 	@$(BIN)/dso day --date $(DATE) --out $(OUT)
 
-test: setup ## run all tests (service tests that cannot run are listed with the reason)
-	@$(BIN)/python -m pytest $(WORKERS) $(PYTEST_ARGS)
+test: setup ## run the tests (service tests that cannot run are listed with the reason)
+	@$(BIN)/python -m pytest $(WORKERS) -m 'not long' $(PYTEST_ARGS)
+
+test-long: setup ## run the proofs over many cases that take minutes each
+	@$(BIN)/python -m pytest $(WORKERS) -m long $(PYTEST_ARGS)
 
 test-quick: setup ## run the tests without those marked slow, service or browser
-	@$(BIN)/python -m pytest $(WORKERS) -m 'not slow and not service and not browser' $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest $(WORKERS) -m 'not long and not slow and not service and not browser' $(PYTEST_ARGS)
 
 bench-clearing: setup ## clear 1-MV-rural--2-sw on both days: time, objective, violation, price error
 	@$(BIN)/python -m benchmarks.clearing
@@ -63,11 +66,39 @@ bench-orders: setup ## clear 10,000 orders, 200 blocks among them: time, memory,
 bench-ledger: setup ## ledger: durable appends against plain inserts, proofs at a million leaves
 	@$(BIN)/python -m benchmarks.ledger
 
+bench-evm: setup ## gas of the chain side on a local node: roots, certificates, inclusion checks
+	@[ -d ledger_adapter/evm/node_modules ] || npm ci --prefix ledger_adapter/evm --no-fund --silent
+	@$(BIN)/python -m benchmarks.evm
+
 bench-tamper: setup ## tamper with a bundle 100,000 times, fuzz the parsers for ten minutes
 	@$(BIN)/python -m benchmarks.tamper
 
+bench-settlement: setup ## settle a year of 10,000 meters, streamed, two processes: time and memory
+	@$(BIN)/python -m benchmarks.settlement
+
+bench-meters: setup ## find theft, swaps and dead meters among forty households; false alarms
+	@$(BIN)/python -m benchmarks.meters
+
 bench-sweep: setup ## clear 24 variants of two studies in one and two processes: variants per minute
 	@$(BIN)/python -m benchmarks.sweep
+
+bench-margins: setup ## thirty days with margins at five quantiles, replayed as they went: limits broken, welfare
+	@$(BIN)/python -m benchmarks.margins
+
+bench-forecast: setup ## forecasts on public series: ours, naive, best known, coverage (DSO_REFERENCE_DATA)
+	@$(BIN)/python -m benchmarks.forecast
+
+bench-store: setup ## bulk rows per second of readings and trades, beside a plain COPY
+	@$(BIN)/python -m benchmarks.store
+
+bench-api: setup ## orders per second over sockets, single and bulk; 10,000 orders around a gate
+	@$(BIN)/python -m benchmarks.api
+
+DAYS ?= 7
+KILLS ?= 50
+FEEDER ?= 1-MV-rural--2-sw
+bench-chaos: setup ## a week of the market, 50 kills: DAYS=7 KILLS=50 FEEDER=1-MV-rural--2-sw
+	@$(BIN)/python -m benchmarks.chaos --days $(DAYS) --kills $(KILLS) --feeder $(FEEDER)
 
 check: setup ## format, lint, types, import directions, nothing private committed
 	$(BIN)/ruff format --check .
@@ -87,7 +118,7 @@ coverage: setup ## run the tests and print the coverage
 	$(BIN)/coverage report
 
 lock: setup ## write requirements.lock anew from pyproject.toml (names, versions, hashes only)
-	$(BIN)/uv pip compile pyproject.toml --extra postgres --extra dev --universal \
+	$(BIN)/uv pip compile pyproject.toml --extra postgres --extra evm --extra dev --universal \
 		--python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--quiet --output-file requirements.lock
 

@@ -11,10 +11,13 @@ from datetime import date, datetime
 from enum import Enum
 from math import isfinite
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from data.periods import format_utc
+
+UNFINISHED: Final = ".tmp"
 
 
 def format_number(value: float) -> str:
@@ -101,9 +104,12 @@ def csv_bytes(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a crash leaves either the old content or the new, never a part."""
+    """Write a file so that a crash leaves either the old content or the new, never a part.
+
+    What a kill leaves beside it starts with a dot and ends with `UNFINISHED`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
     with temporary.open("wb") as stream:
         stream.write(content)
         stream.flush()

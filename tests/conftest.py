@@ -6,13 +6,20 @@ import os
 import socket
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from ledger_adapter.evm.libraries import keeping_recursion_limit
+
 # as the command does: numpy is not imported yet
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+# Modules of chain tests load web3 when they are collected.
+with keeping_recursion_limit(), suppress(ImportError):
+    import web3  # noqa: F401
 
 WORKERS_MAX = 4
 DAY_TESTS = "tests/scenarios/test_day_"

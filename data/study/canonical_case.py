@@ -15,7 +15,7 @@ from data.csv_table import round_significant
 from data.errors import Problem, refuse_if_any
 from data.periods import format_utc
 from data.readers.network_store import TABLES
-from data.records.clearing import ClearingCase, Limits
+from data.records.clearing import ClearingCase, LimitMargins, Limits
 from data.records.network import Elements, Network
 from data.study.order_fields import context_of
 from data.study.read_orders import order_from_plain
@@ -23,6 +23,9 @@ from data.study.series import per_scaling
 from data.study.write_orders import orders_bytes, plain_orders
 
 Floats = NDArray[np.float64]
+MARGIN_ARRAYS: Final = (
+    "vm_pu_upper", "vm_pu_lower", "line_loading_percent", "trafo_loading_percent",
+)  # fmt: skip
 LIMIT_ARRAYS: Final = (
     "vm_pu_min", "vm_pu_max", "line_loading_percent_max", "trafo_loading_percent_max",
 )  # fmt: skip
@@ -86,6 +89,11 @@ def canonical_case(case: ClearingCase) -> ClearingCase:
         orders=tuple(order for order in orders if order is not None),
         position_mw=None if position is None else round_significant(position[0]),
         position_mvar=None if position is None else round_significant(position[1]),
+        margins=None
+        if case.margins is None
+        else LimitMargins(
+            **{name: round_significant(getattr(case.margins, name)) for name in MARGIN_ARRAYS}
+        ),
     )
 
 
@@ -148,6 +156,9 @@ def _case_parts(case: ClearingCase) -> Iterator[tuple[str, bytes]]:
         ("position_mw", "position_mvar"), _sorted_positions(case) or (), strict=False
     ):
         yield name, _number_bytes(values)
+    if case.margins is not None:
+        for name in MARGIN_ARRAYS:
+            yield f"margins.{name}", _number_bytes(getattr(case.margins, name))
 
 
 def case_sha256(case: ClearingCase) -> str:

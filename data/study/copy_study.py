@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from data.errors import InputError, Problem, refuse_if_any
+from data.study.margins import MARGINS_FILE
 from data.study.network_reference import is_library_reference
 from data.study.read_orders import ORDERS_FILE
 from data.study.series import POSITION_FILE, PROFILES_FILE
@@ -37,7 +38,8 @@ def copy_study(study: Path, folder: Path) -> None:
     refuse_if_any(problems)
     if settings is None:
         raise InputError([Problem(where=str(study), what="is no study")])
-    names = [SETTINGS_FILE, ORDERS_FILE, PROFILES_FILE, POSITION_FILE, settings.import_price_file]
+    names = [SETTINGS_FILE, ORDERS_FILE, PROFILES_FILE, POSITION_FILE, MARGINS_FILE]
+    names.append(settings.import_price_file)
     if not is_library_reference(settings.network):
         names.append(settings.network)
     folder.mkdir(parents=True, exist_ok=True)

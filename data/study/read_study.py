@@ -15,6 +15,7 @@ from data.records.clearing import ClearingCase
 from data.records.network import Network
 from data.study.canonical_case import canonical_case
 from data.study.limits import limits_in_force
+from data.study.margins import read_margins
 from data.study.network_changes import change_network
 from data.study.network_reference import SIMBENCH, load_network
 from data.study.order_fields import ORDERED_OTHER_KINDS, context_of
@@ -148,7 +149,7 @@ def read_study(folder: Path) -> ClearingCase:
     ----------
     folder : Path
         Holds ``study.toml``, ``orders.json`` and, optionally, ``profiles.csv``,
-        ``import_price.csv``, ``position.csv`` and a pandapower JSON network.
+        ``import_price.csv``, ``position.csv``, ``margins.csv`` and a pandapower JSON network.
 
     Returns
     -------
@@ -180,6 +181,7 @@ def read_study(folder: Path) -> ClearingCase:
         network, settings.limits, settings.scarcity_price_eur_per_mwh, problems
     )
     position = read_position(folder, [order.id for order in orders], periods, problems)
+    margins = read_margins(folder, network, limits, periods, problems)
     refuse_if_any(problems)
     if profiles is None:
         raise InputError([Problem(where=PROFILES_FILE, what="cannot be read")])
@@ -201,5 +203,6 @@ def read_study(folder: Path) -> ClearingCase:
             orders=orders,
             position_mw=None if position is None else position[0],
             position_mvar=None if position is None else position[1],
+            margins=margins,
         )
     )

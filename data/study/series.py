@@ -25,7 +25,7 @@ POSITION_FILE: Final = "position.csv"
 POSITION_HEADER: Final = ("order", "period_start", "injection_mw", "injection_mvar")
 
 
-def _period_numbers(table: TextTable, periods: Periods, problems: list[Problem]) -> Ints:
+def period_numbers(table: TextTable, periods: Periods, problems: list[Problem]) -> Ints:
     """Return the position of each row's period; -1 (and a problem) for one outside the study."""
     known = {label: number for number, label in enumerate(periods.labels())}
     numbers: dict[str, int] = {}
@@ -194,7 +194,7 @@ def read_profiles(
             names = [f"load {index}" for index in network.loads.index]
             names += [f"sgen {index}" for index in network.sgens.index]
             owner = _owner_numbers(table, network, problems)
-            period = _period_numbers(table, periods, problems)
+            period = period_numbers(table, periods, problems)
             rows = _ProfileRows(
                 table=table,
                 place=_place_rows(table, owner, period, names, periods, problems),
@@ -254,7 +254,7 @@ def read_price(path: Path, periods: Periods, problems: list[Problem]) -> Floats:
     if table is None:
         return np.zeros(len(periods))
     price = table.numbers("eur_per_mwh", problems)
-    period = _period_numbers(table, periods, problems)
+    period = period_numbers(table, periods, problems)
     place = _place_rows(
         table, np.zeros(len(table), dtype=np.int64), period, ["the price"], periods, problems
     )
@@ -289,7 +289,7 @@ def read_position(
         )
         for name in sorted({*table.columns["order"]} - set(orders))
     )
-    period = _period_numbers(table, periods, problems)
+    period = period_numbers(table, periods, problems)
     place = _place_rows(
         table, owner, period, [f"order {name}" for name in orders], periods, problems
     )

@@ -19,6 +19,7 @@ from data.records.clearing import ClearingCase
 from data.records.network import Elements
 from data.records.order_rules import NO_RULES, OrderRules
 from data.study.limits import limit_overrides
+from data.study.margins import MARGINS_FILE, margins_bytes
 from data.study.network_changes import NetworkChange
 from data.study.network_reference import is_library_reference
 from data.study.order_rules import check_order_rules
@@ -29,7 +30,7 @@ from data.study.write_orders import orders_bytes
 
 Floats = NDArray[np.float64]
 PRICE_FILE: Final = "import_price.csv"
-OPTIONAL_FILES: Final = (POSITION_FILE,)
+OPTIONAL_FILES: Final = (POSITION_FILE, MARGINS_FILE)
 
 
 def _toml_text(text: str) -> str:
@@ -213,6 +214,8 @@ def write_study(
     if case.position_mw is not None:
         mvar = np.zeros_like(case.position_mw) if case.position_mvar is None else case.position_mvar
         files[POSITION_FILE] = _position_bytes(case, case.position_mw, mvar)
+    if case.margins is not None:
+        files[MARGINS_FILE] = margins_bytes(case.margins, case.network, case.periods)
     if network_content is not None:
         files[reference] = network_content
     for name in OPTIONAL_FILES:

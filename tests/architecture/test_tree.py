@@ -106,7 +106,8 @@ def test_every_module_and_public_name_has_a_docstring() -> None:
 
 
 def test_the_settlement_imports_only_data() -> None:
-    assert _foreign("dso/settlement", ("data", "dso.settlement")) == []
+    # numpy sums a year of meters in integers, sepaxml writes the bank's file: neither is ours.
+    assert _foreign("dso/settlement", ("data", "dso.settlement", "numpy", "sepaxml")) == []
 
 
 def test_the_verifier_imports_nothing_of_ours() -> None:

@@ -8,21 +8,21 @@ import pytest
 
 from tests.support.delivery_days import KILLS, DeliveryDays, FinishedDay
 
+MEDIUM_VOLTAGE, LOW_VOLTAGE = "1-MV-rural--2-sw", "1-LV-semiurb4--2-sw"
 DAYS = {
-    "summer": "2016-07-25",
-    "winter": "2016-01-16",
-    "short": "2016-03-27",
-    "long": "2016-10-30",
+    "summer": (MEDIUM_VOLTAGE, "2016-07-25"),
+    "winter": (MEDIUM_VOLTAGE, "2016-01-16"),
+    "short": (LOW_VOLTAGE, "2016-03-27"),
+    "long": (LOW_VOLTAGE, "2016-10-30"),
 }
 
 
 @pytest.fixture(scope="session")
 def days(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeliveryDays]:
     runs = DeliveryDays(tmp_path_factory.mktemp("days"))
-    for name, day in DAYS.items():
-        runs.begin(name, day)
-        if name == "summer":
-            runs.begin("summer-killed", day, KILLS)
+    for name, (feeder, day) in DAYS.items():
+        runs.begin(name, feeder, day)
+    runs.begin("long-killed", *DAYS["long"], KILLS)
     yield runs
     runs.close()
 
@@ -38,5 +38,11 @@ def summer(days: DeliveryDays) -> FinishedDay:
 
 
 @pytest.fixture(scope="session")
+def long(days: DeliveryDays) -> FinishedDay:
+    return days.finished("long")
+
+
+@pytest.fixture(scope="session")
 def killed(days: DeliveryDays) -> FinishedDay:
-    return days.finished("summer-killed")
+    """The same day as `long`, killed again and again."""
+    return days.finished("long-killed")

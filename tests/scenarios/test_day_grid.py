@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +62,11 @@ def _at_substation(net: Any) -> set[int]:
     return found
 
 
-@pytest.fixture(scope="module")
-def grid() -> Grid:
+@cache
+def grid_of(feeder: str) -> Grid:
     import simbench
 
-    net = simbench.get_simbench_net("1-MV-rural--2-sw")
+    net = simbench.get_simbench_net(feeder)
     profiles = simbench.get_absolute_values(net, profiles_instead_of_study_cases=True)
     net.storage["p_mw"] = 0.0
     net.storage["q_mvar"] = 0.0
@@ -94,7 +95,8 @@ def _orders(folder: Path) -> list[dict[str, Any]]:
     return json.loads((folder / "orders.json").read_text())
 
 
-def test_the_schedule_breaks_no_limit_in_pandapower(any_day: FinishedDay, grid: Grid) -> None:
+def test_the_schedule_breaks_no_limit_in_pandapower(any_day: FinishedDay) -> None:
+    grid = grid_of(any_day.feeder)
     worst_pu, worst_percent, count = -np.inf, -np.inf, 0
     for _ in scheduled_periods(any_day, grid.net):
         grid.solve()
@@ -109,10 +111,9 @@ def test_the_schedule_breaks_no_limit_in_pandapower(any_day: FinishedDay, grid: 
 
 
 @pytest.mark.parametrize("name", ["summer", "winter"])
-def test_without_the_market_limits_break_as_the_report_counts(
-    name: str, days: Any, grid: Grid
-) -> None:
+def test_without_the_market_limits_break_as_the_report_counts(name: str, days: Any) -> None:
     day = days.finished(name)
+    grid = grid_of(day.feeder)
     net = grid.net
     net.storage[["p_mw", "q_mvar"]] = 0.0
     net.sgen["q_mvar"] = 0.0

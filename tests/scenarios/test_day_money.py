@@ -16,6 +16,11 @@ from tests.support.delivery_days import FinishedDay
 
 pytestmark = pytest.mark.slow
 WH_PER_MWH = 1_000_000
+# as many as SimBench's own tables have
+CONNECTIONS = {
+    "1-MV-rural--2-sw": {"load": 96, "sgen": 102, "storage": 90},
+    "1-LV-semiurb4--2-sw": {"load": 58, "sgen": 6, "storage": 4},
+}
 
 
 def rows(path: Path) -> Iterator[dict[str, str]]:
@@ -51,7 +56,7 @@ def test_everybody_is_settled(any_day: FinishedDay) -> None:
     for row in rows(any_day.out / "settlement/positions.csv"):
         assert owner.setdefault(row["connection"], row["participant"]) == row["participant"]
     kinds = [connection.split(":")[0] for connection in owner]
-    assert {kind: kinds.count(kind) for kind in kinds} == {"load": 96, "sgen": 102, "storage": 90}
+    assert {kind: kinds.count(kind) for kind in kinds} == CONNECTIONS[any_day.feeder]
     assert set(owner.values()) == {"aggregator-north", "aggregator-south", "default-supplier"}
     ordered = {order["asset"] for order in _orders(any_day.out / "clearing")}
     passive = {name for name, party in owner.items() if party == "default-supplier"}
@@ -87,6 +92,45 @@ def test_the_metered_energy_adds_up_to_the_losses(any_day: FinishedDay) -> None:
     losses_wh = sum(metered) + sum(imported)
     half_a_wh_each = 0.5 * (len(metered) + len(imported))
     assert losses_wh == pytest.approx(replay["losses_mwh"] * WH_PER_MWH, abs=half_a_wh_each)
+
+
+def test_the_whole_difference_stands_on_binding_elements_losses_and_import(
+    any_day: FinishedDay,
+) -> None:
+    """Every rent has its element; what is left are the losses as the clearing priced them.
+
+    Day-ahead: loss over-collection = sum of loss part x withdrawal - energy price x losses.
+    """
+    folder = any_day.out / "settlement"
+    binding = {
+        (row["period_start"], f"{row['element_kind']}:{row['element']}:{row['side']}")
+        for row in rows(folder / "parts.csv")
+    }
+    booked: dict[str, int] = defaultdict(int)
+    for row in rows(folder / "lines.csv"):
+        assert row["kind"] != "rent_unsplit"
+        if row["kind"] in ("rent_congestion", "rent_voltage"):
+            assert (row["period_start"], row["participant"].partition("/")[2]) in binding
+        if row["kind"] == "rent_loss" and row["market"] == "da":
+            booked[row["period_start"]] += int(row["amount_micro_eur"])
+    loss = {
+        (row["bus"], row["period_start"]): float(row["loss_eur_per_mwh"])
+        for row in rows(any_day.out / "clearing/prices.csv")
+    }
+    collected: dict[str, float] = defaultdict(float)
+    withdrawn: dict[str, float] = defaultdict(float)
+    moved: dict[str, float] = defaultdict(float)
+    for row in rows(folder / "positions.csv"):
+        start, taken = row["period_start"], -float(row["da_mwh"])
+        collected[start] += loss[row["bus"], start] * taken
+        withdrawn[start] += taken
+        moved[start] += abs(taken)
+    for row in rows(folder / "substation.csv"):
+        start = row["period_start"]
+        losses = float(row["da_import_mwh"]) - withdrawn[start]
+        expected = collected[start] - float(row["da_energy_eur_per_mwh"]) * losses
+        # published prices and parts are whole micro-EUR/MWh
+        assert booked[start] / 1e6 == pytest.approx(expected, abs=2e-5 * moved[start] + 1e-5)
 
 
 def test_the_settlement_is_the_same_when_run_again(summer: FinishedDay, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 NOT_HASHED = {"timings.json", ".lock", "store.sqlite", "store.sqlite-wal", "store.sqlite-shm"}
@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 class FinishedDay:
     """What a run left: its folder, exit code and words; ``kills`` tells how often it was killed."""
 
+    feeder: str
     out: Path
     exit_code: int
     stdout: str
@@ -53,14 +54,14 @@ class Kill:
 KILLS = (
     Kill(kind="forecast"),
     Kill(kind="orders"),
-    Kill(kind="day_ahead", state="running", delay_s=1.5),
+    Kill(kind="day_ahead", state="running", delay_s=0.2),
     Kill(kind="day_ahead"),
     Kill(kind="intraday", count=7),
     Kill(kind="intraday", count=24),
     Kill(kind="dispatch"),
-    Kill(kind="settlement", state="running", delay_s=2.0),
+    Kill(kind="settlement", state="running", delay_s=0.3),
     Kill(kind="settlement"),
-    Kill(kind="posting", state="running", delay_s=1.5),
+    Kill(kind="posting", state="running", delay_s=0.5),
     Kill(kind="posting"),
     Kill(kind="report"),
 )
@@ -79,11 +80,17 @@ class DeliveryDays:
         """The key folder that all runs share."""
         return self._folder / "keys"
 
-    def begin(self, name: str, day: str, kills: Sequence[Kill] = ()) -> None:
+    def begin(self, name: str, feeder: str, day: str, kills: Sequence[Kill] = ()) -> None:
         """Queue a run under a name."""
         run: Callable[..., FinishedDay] = _run_killed if kills else _run
-        words = ["day", "--date", day, "--out", str(self._folder / name), "--keys", str(self.keys)]
-        self._runs[name] = self._pool.submit(run, words, self._folder / name, kills)
+        self._runs[name] = self._pool.submit(
+            run, feeder, self.words(name, feeder, day), self._folder / name, kills
+        )
+
+    def words(self, name: str, feeder: str, day: str) -> list[str]:
+        """What is typed after `dso` for a run."""
+        words = ["day", "--date", day, "--feeder", feeder]
+        return [*words, "--out", str(self._folder / name), "--keys", str(self.keys)]
 
     def finished(self, name: str) -> FinishedDay:
         """Wait for a run."""
@@ -105,13 +112,15 @@ def _start(words: Sequence[str]) -> subprocess.Popen[str]:
     )
 
 
-def _run(words: Sequence[str], out: Path, _kills: Sequence[Kill] = ()) -> FinishedDay:
+def _run(feeder: str, words: Sequence[str], out: Path, _kills: Sequence[Kill] = ()) -> FinishedDay:
     process = _start(words)
     stdout, stderr = process.communicate()
-    return FinishedDay(out=out, exit_code=process.returncode, stdout=stdout, stderr=stderr)
+    return FinishedDay(
+        feeder=feeder, out=out, exit_code=process.returncode, stdout=stdout, stderr=stderr
+    )
 
 
-def _run_killed(words: Sequence[str], out: Path, kills: Sequence[Kill]) -> FinishedDay:
+def _run_killed(feeder: str, words: Sequence[str], out: Path, kills: Sequence[Kill]) -> FinishedDay:
     """Start, kill, start again: after every one of the kills, then let it end."""
     killed = 0
     for kill in kills:
@@ -123,10 +132,7 @@ def _run_killed(words: Sequence[str], out: Path, kills: Sequence[Kill]) -> Finis
             os.kill(process.pid, signal.SIGKILL)
         process.communicate()
         killed += process.returncode == -signal.SIGKILL
-    last = _run(words, out)
-    return FinishedDay(
-        out=out, exit_code=last.exit_code, stdout=last.stdout, stderr=last.stderr, kills=killed
-    )
+    return replace(_run(feeder, words, out), kills=killed)
 
 
 def _reached(store: Path, kill: Kill) -> bool:

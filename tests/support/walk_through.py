@@ -17,16 +17,19 @@ PICTURE: Final = re.compile(r"!\[[^\]]+\]\(([^)]+)\)")
 def run_page(page: Path, folder: Path) -> int:
     """Run every block in ``folder`` and return the number of commands.
 
-    A ``csv`` block is the file that its first line names; every command must end with 0.
+    A ``csv`` or ``toml`` block is the file that its first line names; every command must end
+    with 0.
     """
     before = Path.cwd()
     os.chdir(folder)
     commands = 0
     try:
         for language, text in BLOCK.findall(page.read_text(encoding="utf-8")):
-            if language == "csv":
+            if language in ("csv", "toml"):
                 name, _, content = text.partition("\n")
-                Path(name.removeprefix("# ")).write_text(content, encoding="utf-8")
+                path = Path(name.removeprefix("# "))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(content, encoding="utf-8")
             elif language == "python":
                 exec(compile(text, str(page), "exec"), {"__name__": "walk_through"})
             else:

@@ -192,3 +192,29 @@ def test_the_wheel_takes_the_configurations_along() -> None:
     setuptools = project["tool"]["setuptools"]
     assert "configs" in setuptools["packages"]["find"]["include"]
     assert setuptools["package-data"]["configs"] == ["**/*.toml"]
+
+
+def test_the_shipped_rules_take_nothing_off_the_limits() -> None:
+    assert load_market("local-energy", DAY).margin_quantile is None
+
+
+def test_a_rule_set_may_ask_for_security_margins(configs: Path) -> None:
+    path = configs / "markets" / "secured.toml"
+    path.write_text(MARKET + "\n[security]\nmargin_quantile = 0.95\n")
+    assert load_market(str(path), DAY).margin_quantile == 0.95
+    path.write_text(MARKET + "\n[security]\nmargin_quantile = 0.5\n")
+    with pytest.raises(InputError, match=r"security\.margin_quantile"):
+        load_market(str(path), DAY)
+
+
+def test_a_feeder_forecast_by_weather_names_its_files(configs: Path) -> None:
+    path = configs / "feeders" / "sunny.toml"
+    shipped = (CONFIG_FOLDER / "feeders/1-LV-rural1--2-sw.toml").read_text(encoding="utf-8")
+    model = shipped.replace("\nmarket =", '\nforecast_model = "weather"\nmarket =')
+    path.write_text(model, encoding="utf-8")
+    with pytest.raises(InputError, match="go together"):
+        load_feeder(str(path), DAY)
+    path.write_text(model + '\n[weather]\nfiles = ["a.csv", "/b.csv"]\nage_h_max = 6.0\n')
+    feeder = load_feeder(str(path), DAY)
+    assert feeder.weather_files == (path.parent / "a.csv", Path("/b.csv"))
+    assert feeder.weather_age_h_max == 6.0

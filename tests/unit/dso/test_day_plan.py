@@ -71,12 +71,12 @@ def test_all_problems_are_told_together_and_nothing_is_written(
             day=DAY,
             out=tmp_path / "out",
             feeder=dataclasses.replace(feeder, import_price_source="tea leaves", offers=policy),
-            rules=dataclasses.replace(rules, settle_reactive=True),
+            rules=rules,
             grid=without_a_limit(with_nan(grid, noon)),
         )
     said = str(caught.value)
     for words in (
-        "settle_reactive", "'tea leaves' is unknown", "has no line_loading_percent_max",
+        "'tea leaves' is unknown", "has no line_loading_percent_max",
         "p_mw is nan at 2016-07-25T12:00:00Z", "technology 'Biomass_MV'", "technology 'Hydro_MV'",
     ):  # fmt: skip
         assert words in said

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from data.canonical import write_atomically
 from data.errors import InputError
 from data.readers.simbench import load_simbench
 from data.records.posting import Batch
@@ -142,3 +143,21 @@ def test_a_folder_has_one_run_at_a_time(tmp_path: Path) -> None:
         pass
     with working_alone(out):
         pass
+
+
+def test_what_a_kill_left_half_written_is_cleared_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+
+    def killed(_self: Path, _target: Path) -> Path:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write_atomically(out / "about.json", b"{}")
+    (left,) = out.iterdir()
+    assert left.name.startswith(".about.json.")
+    with working_alone(out):
+        assert not left.exists()

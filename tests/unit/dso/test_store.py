@@ -12,13 +12,11 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from sqlalchemy import inspect, text
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from dso.clock import ReplayClock
 from dso.store import Artefact, StageConflict, StageKey, Store
-from dso.store.migrations import VERSION_TABLE
-from dso.store.tables import METADATA
 
 FIRST = datetime(2016, 7, 24, 22, tzinfo=UTC)
 KEY = StageKey(market="local-energy", feeder="f", kind="day_ahead", first_period=FIRST)
@@ -136,21 +134,6 @@ def test_the_database_itself_refuses_done_without_output(store: Store) -> None:
         connection.execute(text("UPDATE cycle_run SET state = 'done'"))
     with pytest.raises(IntegrityError), store.transaction() as connection:
         connection.execute(text("UPDATE cycle_run SET state = 'perhaps'"))
-
-
-def test_the_migrations_make_the_tables_of_the_code(store: Store) -> None:
-    inspector = inspect(store.engine)
-    assert set(inspector.get_table_names()) == {*METADATA.tables, VERSION_TABLE}
-    for table in METADATA.tables.values():
-        columns = {c["name"]: c["nullable"] for c in inspector.get_columns(table.name)}
-        assert columns == {column.name: column.nullable for column in table.columns}
-        unique = {c["name"] for c in inspector.get_unique_constraints(table.name)}
-        assert (
-            unique == {"cycle_run": {"uq_cycle_key"}, "artefact": {"uq_artefact_name"}}[table.name]
-        )
-        checks = {c["name"] for c in inspector.get_check_constraints(table.name)}
-        named = {"ck_cycle_run_state", "ck_cycle_run_done_has_output"}
-        assert checks == (named if table.name == "cycle_run" else set())
 
 
 def test_opening_twice_keeps_what_is_there(store: Store, url: str) -> None:

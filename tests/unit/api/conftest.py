@@ -1,0 +1,36 @@
+"""A market behind the API, on each database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from argon2 import PasswordHasher
+
+from dso.api.credentials import _hash_of_nobody
+from tests.support.api_market import Desk, make_desk
+
+
+@pytest.fixture(autouse=True)
+def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same argon2 with little memory and one pass: tests hash dozens of secrets."""
+    hasher = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
+    monkeypatch.setattr("dso.api.credentials._hasher", lambda: hasher)
+    _hash_of_nobody.cache_clear()
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    made = make_desk(None, tmp_path)
+    with closing(made.market.services):
+        yield made
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.service)])
+def desk_on_each(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Desk]:
+    url = request.getfixturevalue("postgres_url") if request.param == "postgres" else None
+    made = make_desk(url, tmp_path)
+    with closing(made.market.services):
+        yield made

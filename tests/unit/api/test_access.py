@@ -1,0 +1,249 @@
+"""Who gets a token, for how long, and what it opens: roles, objects, keys, secrets."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+import jwt
+import pytest
+import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from dso.api.credentials import FREE_FAILURES
+from dso.api.limits import ApiLimits
+from dso.api.tokens import LIFETIME, BadToken, Caller, TokenRing
+from tests.support.api_market import DAY, NOW, ROLES, Desk, make_desk
+
+AGG = Caller(client="c-agg", party="agg", role="aggregator")
+PARTY = {"name": "Sun GmbH", "role": "aggregator", "certification": "HRB 1234"}
+
+
+def token_of(desk: Desk, said: dict[str, Any], **more: str) -> Any:
+    form = {"grant_type": "client_credentials", "client_id": said["client_id"],
+            "client_secret": said["client_secret"], **more}  # fmt: skip
+    return desk.ask(None, "POST", "/token", data=form)
+
+
+def approve(desk: Desk, number: int, **checks: bool) -> Any:
+    body = {"approve": True, "checks": checks, "reason": "papers seen"}
+    return desk.ask("op", "POST", f"/registrations/{number}/decision", json=body)
+
+
+def test_from_application_to_order(desk_on_each: Desk) -> None:
+    desk = desk_on_each
+    said = desk.ask(None, "POST", "/registrations/parties", json=PARTY).json()
+    assert token_of(desk, said).status_code == 401  # not approved yet
+    incomplete = approve(desk, said["registration"], identity=True)
+    assert incomplete.status_code == 422
+    assert "checks.certification" in incomplete.text
+    both = {"identity": True, "certification": True}
+    assert approve(desk, said["registration"], **both).json()["state"] == "approved"
+    assert approve(desk, said["registration"], **both).status_code == 409
+    token = token_of(desk, said).json()
+    assert token["expires_in"] == 300
+    head = {"Authorization": f"Bearer {token['access_token']}"}
+    point = {"kind": "connection_point", "id": "cp-new", "feeder": "village", "bus": 5,
+             "party": said["party"], "import_w_max": 10_000, "export_w_max": 20_000}  # fmt: skip
+    applied = desk.ask(None, "POST", "/registrations", json=point, headers=head).json()
+    approve(desk, applied["id"], identity=True, grid=True)
+    asset = {"kind": "asset", "id": "village/sgen:5", "connection_point": "cp-new",
+             "technology": "pv",
+             "import_w_max": 0, "export_w_max": 20_001, "certification": "VDE 4105"}  # fmt: skip
+    large = desk.ask(None, "POST", "/registrations", json=asset, headers=head)
+    assert "the connection's contract 20000 W" in large.text
+    asset["export_w_max"] = 20_000
+    applied = desk.ask(None, "POST", "/registrations", json=asset, headers=head).json()
+    order = desk.order(asset="village/sgen:5")
+    early = desk.ask(None, "POST", "/orders", json=order, headers=head)
+    assert early.status_code == 422  # not prequalified yet
+    approve(desk, applied["id"], certification=True, product=True, grid=True)
+    taken = desk.ask(None, "POST", "/orders", json=order, headers=head)
+    assert (taken.status_code, taken.json()["in_book"]) == (201, True)
+
+
+def test_a_mandate_opens_a_connection(desk: Desk) -> None:
+    wanted = desk.order(asset="village/sgen:4")
+    assert desk.ask("agg", "POST", "/orders", json=wanted).status_code == 422
+    mandate = {"kind": "mandate", "agent": "agg", "connection_point": "cp-rival", "scope": "trade"}
+    foreign = desk.ask("pro", "POST", "/registrations", json=mandate)
+    assert foreign.status_code == 422  # only who is connected there gives one
+    number = desk.ask("rival", "POST", "/registrations", json=mandate).json()["id"]
+    assert desk.ask("agg", "GET", f"/registrations/{number}").status_code == 404
+    approve(desk, number, identity=True)
+    assert desk.ask("agg", "POST", "/orders", json=wanted).status_code == 201
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["", "Bearer", "Bearer x", "Basic abc", "Bearer a.b.c", "Bearer " + "a" * 5000],
+)
+def test_what_is_no_token(desk: Desk, header: str) -> None:
+    answer = desk.ask(None, "GET", "/orders", headers={"Authorization": header})
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_an_expired_or_foreign_token(desk: Desk) -> None:
+    head = desk.headers("agg")
+    assert desk.http.get("/api/v1/orders", headers=head).status_code == 200
+    desk.clock.at = NOW + LIFETIME
+    assert desk.http.get("/api/v1/orders", headers=head).status_code == 401
+    ring = desk.ring
+    kid = ring.rotate()
+    claims = {"iss": "test", "aud": "gridclear-api", "sub": "c", "party": "op", "jti": "1",
+              "role": "operator", "iat": desk.clock.at,
+              "exp": desk.clock.at + LIFETIME}  # fmt: skip
+    own = jwt.encode(claims, Ed25519PrivateKey.generate(), "EdDSA", headers={"kid": kid})
+    blank = jwt.encode(claims, None, "none", headers={"kid": kid})
+    shared = jwt.encode(claims, "k" * 64, "HS256", headers={"kid": kid})
+    for forged in (own, blank, shared):
+        with pytest.raises(BadToken):
+            ring.verify(forged)
+    elsewhere = TokenRing(ring._path.parent, issuer="another market", clock=desk.clock)
+    with pytest.raises(BadToken):
+        ring.verify(elsewhere.sign(AGG))
+
+
+def test_keys_rotate_without_downtime_and_stolen_ones_stop(desk: Desk) -> None:
+    other_process = TokenRing(desk.ring._path.parent, issuer="test", clock=desk.clock)
+    before = desk.ring.sign(AGG)
+    other_process.rotate()
+    after = desk.ring.sign(AGG)
+    assert jwt.get_unverified_header(before)["kid"] != jwt.get_unverified_header(after)["kid"]
+    assert desk.ring.verify(before) == desk.ring.verify(after) == AGG
+    other_process.rotate(stolen=True)
+    for old in (before, after):
+        with pytest.raises(BadToken):
+            desk.ring.verify(old)
+    assert desk.ring.verify(desk.ring.sign(AGG)) == AGG
+    # a key that was replaced signs nothing that is accepted for longer than a token lives
+    other_process.rotate()
+    kept = desk.ring.sign(AGG)
+    desk.ring.rotate()
+    desk.clock.at += LIFETIME + timedelta(seconds=1)
+    with pytest.raises(BadToken):
+        desk.ring.verify(kept)
+    assert desk.ring._path.stat().st_mode & 0o777 == 0o600
+
+
+def test_guessing_a_secret_is_slowed(desk: Desk) -> None:
+    said = desk.ask(None, "POST", "/registrations/parties", json=PARTY).json()
+    approve(desk, said["registration"], identity=True, certification=True)
+    for _ in range(FREE_FAILURES + 1):
+        assert token_of(desk, said, client_secret="guess").status_code == 401
+    waits = []
+    for _ in range(3):
+        locked = token_of(desk, said)  # not even the right secret is looked at
+        assert locked.status_code == 429
+        waits.append(int(locked.headers["retry-after"]))
+        desk.clock.at += timedelta(seconds=waits[-1])
+        assert token_of(desk, said, client_secret="guess").status_code == 401
+    assert waits == sorted(set(waits))  # longer each time
+    desk.clock.at += timedelta(seconds=400)
+    assert token_of(desk, said).status_code == 200
+    assert token_of(desk, said, client_id="c-unknown").status_code == 401
+
+
+def test_rates_are_limited_per_party_and_address(tmp_path: Any) -> None:
+    limits = ApiLimits(requests_per_s=0.001, burst=3, anonymous_per_s=0.001, anonymous_burst=4)
+    desk = make_desk(None, tmp_path, limits)
+    codes = [desk.ask("agg", "GET", "/runs").status_code for _ in range(4)]
+    assert codes == [200, 200, 200, 429]
+    assert desk.ask("rival", "GET", "/runs").status_code == 200
+    codes = [desk.ask(None, "GET", "/orders").status_code for _ in range(5)]
+    assert codes == [401, 401, 401, 401, 429]
+    desk.market.services.close()
+
+
+def test_no_secret_appears_in_logs(desk: Desk, capsys: pytest.CaptureFixture[str],
+                                   caplog: pytest.LogCaptureFixture) -> None:  # fmt: skip
+    lines: list[str] = []
+
+    def keep(_logger: Any, _name: str, event: dict[str, Any]) -> dict[str, Any]:
+        lines.append(repr(event))
+        return event
+
+    caplog.set_level(logging.DEBUG)
+    structlog.configure(processors=[keep, structlog.processors.KeyValueRenderer()])
+    try:
+        said = desk.ask(None, "POST", "/registrations/parties", json=PARTY).json()
+        approve(desk, said["registration"], identity=True, certification=True)
+        token = token_of(desk, said).json()["access_token"]
+        token_of(desk, said, client_secret="a-wrong-secret")
+        token_of(desk, said, grant_type="a-wrong-grant")
+        head = {"Authorization": f"Bearer {token}"}
+        desk.ask(None, "GET", "/orders", headers=head)
+        desk.ask(None, "GET", "/orders", headers={"Authorization": f"Bearer {token}x"})
+        desk.ask(None, "POST", "/orders", json={"asset": said["client_secret"]}, headers=head)
+    finally:
+        structlog.reset_defaults()
+    printed = capsys.readouterr()
+    text = "\n".join([*lines, caplog.text, printed.out, printed.err])
+    seed = desk.ring._path.read_text(encoding="utf-8").split('"seed": "')[1][:64]
+    assert len(lines) >= 7
+    for secret in (said["client_secret"], "a-wrong-secret", token, token.split(".")[2], seed):
+        assert secret not in text
+    with desk.market.services.store.transaction() as connection:
+        kept = connection.exec_driver_sql("SELECT secret_hash FROM api_client").scalars().all()
+    assert all(each.startswith("$argon2id$") for each in kept)
+
+
+OPEN_TO = {
+    "/orders": {"agg", "rival", "pro", "sup", "op", "aud"},
+    "/orders/export": {"op", "aud"},
+    "/trades": {"agg", "rival", "pro", "sup", "op", "aud"},
+    "/statements": {"agg", "rival", "pro", "sup", "op", "aud"},
+    "/forecasts": {"op", "aud", "plan"},
+    "/prices": set(ROLES),
+    "/runs": set(ROLES),
+    "/grid/status": set(ROLES),
+    "/registrations": set(ROLES),
+}
+
+
+@pytest.mark.parametrize("path", sorted(OPEN_TO))
+def test_roles_at_lists(desk: Desk, path: str) -> None:
+    query = {"day": DAY} if path == "/orders/export" else {}
+    for party in ROLES:
+        expected = 200 if party in OPEN_TO[path] else 403
+        assert desk.ask(party, "GET", path, params=query).status_code == expected, party
+    assert desk.ask(None, "GET", path, params=query).status_code == 401
+
+
+def test_every_endpoint_by_every_role_leaks_nothing_of_others(desk: Desk) -> None:
+    """Each path with the ids of `pro`, as everybody who has no right to them."""
+    order = desk.ask("pro", "POST", "/orders", json=desk.order()).json()["id"]
+    mandate = {"kind": "mandate", "agent": "sup", "connection_point": "cp-pro", "scope": "read"}
+    number = desk.ask("pro", "POST", "/registrations", json=mandate).json()["id"]
+    reading = {"connection_point": "cp-pro", "period_start": "2026-11-22T09:00:00Z",
+               "import_wh": 0, "export_wh": 987_654}  # fmt: skip
+    assert (
+        desk.ask("meter", "POST", "/meters/reading", json={"readings": [reading]}).status_code
+        == 201
+    )
+    ids = {"order_id": order, "number": number, "connection_point": "cp-pro", "log": "records",
+           "index": 0}  # fmt: skip
+    span = {"from": "2026-11-22T00:00:00Z", "to": "2026-11-23T00:00:00Z", "day": DAY, "old": 1}
+    checked = 0
+    for path, operations in desk.http.get("/api/v1/openapi.json").json()["paths"].items():
+        for method in operations:
+            for party in (None, "rival", "sup", "plan", "meter"):
+                bare = path.removeprefix("/api/v1")
+                query = {**span, **({} if "{" in path else {"connection_point": "cp-pro"})}
+                body = {"reason": "x"} if method == "post" else None
+                answer = desk.ask(
+                    party, method.upper(), bare.format(**ids), params=query, json=body
+                )
+                assert answer.status_code < 500, (path, party)
+                shown = answer.text
+                assert "987654" not in shown, (path, party)
+                assert answer.status_code >= 400 or order not in shown, (path, party)
+                foreign = "{order_id}" in path or "{number}" in path or "meters/{" in path
+                if foreign and not path.endswith("/decision"):
+                    assert answer.status_code in (401, 403, 404), (path, party)
+                    if party in ("rival", "sup"):
+                        assert answer.status_code == 404, (path, party)
+                checked += 1
+    assert checked >= 150

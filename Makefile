@@ -118,7 +118,7 @@ coverage: setup ## run the tests and print the coverage
 	$(BIN)/coverage report
 
 lock: setup ## write requirements.lock anew from pyproject.toml (names, versions, hashes only)
-	$(BIN)/uv pip compile pyproject.toml --extra postgres --extra evm --extra dev --universal \
+	$(BIN)/uv pip compile pyproject.toml --extra postgres --extra evm --extra dask --extra dev --universal \
 		--python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--quiet --output-file requirements.lock
 

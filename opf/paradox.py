@@ -4,6 +4,9 @@ No accepted order may lose (paradoxical acceptance); a rejected one that would h
 (paradoxical rejection), unless its own parent or exclusive group kept it out. Reactive power that
 follows the active power counts at its own price: an order that sets the price gains nothing and
 loses nothing by this count, although only its active energy is paid.
+
+An order that is paid as bid (``pay`` other than ``dlmp``) gets its price whatever the bus price is:
+it can neither lose nor miss anything at that price, so both judgements leave it out.
 """
 
 from __future__ import annotations
@@ -29,6 +32,8 @@ from opf.integer_columns import reduction_bounds
 
 Floats = NDArray[np.float64]
 
+# What `Order.pay` says where an order is paid the price of its bus.
+AT_BUS_PRICE: Final = "dlmp"
 # Money that a decision on ticks may miss by rounding [EUR].
 ROUNDING_EUR: Final = 1e-6
 # Accuracy of prices relative to the largest one in play: what the certificate asks for.
@@ -73,7 +78,7 @@ def paradoxically_accepted(
     case: ClearingCase, awards: Sequence[Award], at: BusPrices, price_scale: float
 ) -> tuple[str, ...]:
     """Return the accepted integer orders that lose, the greatest loss first."""
-    integer = {order.id for order in integer_orders(case)}
+    integer = {order.id for order in integer_orders(case) if order.pay == AT_BUS_PRICE}
     h = case.periods.mtu_h
     losing = [
         (gain, award.order)
@@ -161,7 +166,7 @@ def with_search(
     by_order = {award.order: award for award in result.awards}
     missed = {}
     for order in integer_orders(case):
-        if by_order[order.id].status != "rejected":
+        if by_order[order.id].status != "rejected" or order.pay != AT_BUS_PRICE:
             continue
         worth = missed_surplus_eur(case, order, by_order, at)
         if worth > ROUNDING_EUR + PRICE_ACCURACY * scale * case.periods.mtu_h * _size_mw(order):

@@ -11,13 +11,14 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     Integer,
+    LargeBinary,
     String,
     Table,
     Text,
     UniqueConstraint,
 )
 
-from dso.store.columns import METADATA, UTC_LENGTH, digest, identifier, utc
+from dso.store.columns import METADATA, UTC_LENGTH, digest, identifier, utc, whole
 
 # Instants of arrival are told to the microsecond: many orders come in the last second.
 EXACT_UTC_LENGTH: Final = UTC_LENGTH + 7
@@ -60,6 +61,7 @@ ORDER_BOOK: Final = Table(
     utc("gate"),
     Column("last_number", Integer, nullable=False),
     Column("closed_at", String(EXACT_UTC_LENGTH)),
+    Column("round_closed_at", String(EXACT_UTC_LENGTH)),
     comment="The book of a feeder and delivery day; whoever writes into it holds its row.",
 )
 BOOK_ORDER: Final = Table(
@@ -78,10 +80,13 @@ BOOK_ORDER: Final = Table(
     Column("cancelled_at", String(EXACT_UTC_LENGTH)),
     Column("cancel_actor", String(100)),
     Column("cancel_reason", Text),
+    Column("market", String(10), nullable=False, server_default="day_ahead"),
+    whole("exposure_micro_eur", optional=True),
     ForeignKeyConstraint(["feeder", "day"], ["order_book.feeder", "order_book.day"]),
     UniqueConstraint("id", name="uq_book_order_id"),
     CheckConstraint("state IN ('booked', 'late', 'cancelled')", name="state"),
     CheckConstraint("(state = 'cancelled') = (cancelled_number IS NOT NULL)", name="cancelled"),
+    CheckConstraint("market IN ('day_ahead', 'intraday')", name="market"),
     Index("ix_book_order_participant", "participant", "id"),
     comment="Orders as they came: numbers of a book have no gaps, a withdrawal takes one, too.",
 )
@@ -112,4 +117,56 @@ API_ACTION: Final = Table(
     UniqueConstraint("action", name="uq_api_action_action"),
     Index("ix_api_action_batch_key", "batch_key"),
     comment="What parties did, kept with its effect, then posted to the ledger's action log.",
+)
+RECEIVED_FORECAST: Final = Table(
+    "received_forecast",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    identifier("party"),
+    Column("source", String(200), nullable=False),
+    identifier("asset"),
+    utc("issued_at"),
+    utc("received_at"),
+    digest("sha256"),
+    Column("periods", Integer, nullable=False),
+    Column("left_out", Integer, nullable=False),
+    Column("content", Text, nullable=False),
+    UniqueConstraint("party", "sha256", name="uq_received_forecast_content"),
+    Index("ix_received_forecast_asset", "asset", "id"),
+    comment="Forecasts of others, as they came, with what was not plausible left out.",
+)
+STUDY_REQUEST: Final = Table(
+    "study_request",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    identifier("party"),
+    identifier("actor"),
+    Column("name", String(200), nullable=False),
+    digest("sha256"),
+    utc("submitted_at"),
+    Column("state", String(10), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("worker", String(100)),
+    utc("leased_until", optional=True),
+    utc("ended_at", optional=True),
+    Column("exit_code", Integer),
+    Column("said", Text, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Column("result", LargeBinary),
+    CheckConstraint("state IN ('waiting', 'running', 'done', 'refused', 'failed')", name="state"),
+    CheckConstraint("(state = 'running') = (leased_until IS NOT NULL)", name="running_has_end"),
+    Index("ix_study_request_party", "party", "id"),
+    comment="Studies that planners handed in, and what came out; both are ZIP archives.",
+)
+DEPOSIT: Final = Table(
+    "deposit",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    identifier("party"),
+    identifier("actor"),
+    whole("amount_micro_eur"),
+    Column("reason", Text, nullable=False),
+    utc("at_utc"),
+    Index("ix_deposit_party", "party"),
+    comment="What parties left with the operator as collateral; negative: given back.",
 )

@@ -1,0 +1,309 @@
+"""Operating envelopes: an import and an export limit per connection that the grid carries together.
+
+Whatever every connection does inside its envelope, no limit of the grid is broken. On a radial
+feeder voltages rise and flows turn monotonically with injections, so the extremes are the corners
+where all connections export, or import, their whole envelope with the adverse reactive power; each
+corner is solved in AC and relinearised there until its envelope stays.
+
+Who gets how much follows a stated rule, by progressive filling (D. Bertsekas, R. Gallager, Data
+Networks, 1992, section 6.5.2): all grow together until a limit binds or a request is met; those who
+load that limit stop there, the others grow on.
+
+* ``max_min``: all grow by equal MW. Nobody can get more without taking from somebody who has no
+  more.
+* ``pro_rata``: all grow by equal shares of what they requested.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.errors import Problem, refuse_if_any
+from opf.limits import limit_gradients
+from opf.power_flow import AcState, PowerFlowDiverged
+from opf.problems.monitored_grid import MonitoredGrid
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Complexes = NDArray[np.complex128]
+
+FairnessRule = Literal["max_min", "pro_rata"]
+FAIRNESS_RULES: Final[tuple[FairnessRule, ...]] = ("max_min", "pro_rata")
+ROUNDS_MAX: Final = 30
+STEP_TOLERANCE_MW: Final = 1e-7
+# Sensitivities below this share of a limit's largest load it not at all.
+NO_EFFECT: Final = 1e-9
+LIMIT_ROWS: Final = 40
+REQUEST: Final = "request"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connections:
+    """Who shares the grid; every array has shape (connections,).
+
+    Parameters
+    ----------
+    name : tuple of str
+        Ids, none twice.
+    bus : ndarray of int
+        Where each is connected.
+    import_mw, export_mw : ndarray
+        What each requests, not negative [MW].
+    tan_max : ndarray
+        |q| <= tan_max p inside the envelope; the adverse sign is assumed. 0: no reactive power.
+    """
+
+    name: tuple[str, ...]
+    bus: Ints
+    import_mw: Floats
+    export_mw: Floats
+    tan_max: Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OneDirection:
+    """Envelopes of one direction: MW per connection, and what held each back.
+
+    ``held_by`` names a limit (``line 7 from``) or ``request``; ``rounds`` counts linearisations;
+    ``background_breaks`` names the limits that are broken with no use at all.
+    """
+
+    p_mw: Floats
+    held_by: tuple[str, ...]
+    rounds: int
+    background_breaks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelopes:
+    """Import and export limits of every connection under one rule."""
+
+    rule: FairnessRule
+    export: OneDirection
+    draw: OneDirection
+
+
+def operating_envelopes(
+    at: MonitoredGrid,
+    background: tuple[Complexes, Complexes],
+    connections: Connections,
+    rule: FairnessRule,
+    margin: Floats,
+) -> Envelopes:
+    """Share the room of a grid among its connections.
+
+    Parameters
+    ----------
+    at : MonitoredGrid
+        The grid and its limits; radial.
+    background : (ndarray, ndarray) of complex, shape (nodes,)
+        What injects beside the connections [MW + j Mvar]: the most that is expected (for exports)
+        and the least (for imports).
+    connections : Connections
+        Who shares.
+    rule : str
+        One of `FAIRNESS_RULES`.
+    margin : ndarray, shape (limits,)
+        What is kept free of each limit, in the unit of g.
+
+    Raises
+    ------
+    InputError
+        With all problems: an unknown rule, a meshed grid, requests that are negative or not finite.
+    """
+    _refuse_unusable(at, connections, rule)
+    node = at.nodes_of(connections.bus)
+    allowed = at.limits.maximum - margin
+    found = []
+    for sign, request, other in (
+        (1.0, connections.export_mw, background[0]),
+        (-1.0, connections.import_mw, background[1]),
+    ):
+        weights = request if rule == "pro_rata" else np.where(request > 0.0, 1.0, 0.0)
+        directions = [sign * (1.0 + 1j * turn * connections.tan_max) for turn in (1.0, -1.0)]
+        if not connections.tan_max.any():
+            directions = directions[:1]
+        corners = _Corners(
+            at=at, other=other, node=node, directions=tuple(directions), allowed=allowed
+        )
+        found.append(_share_direction(corners, request, weights))
+    return Envelopes(rule=rule, export=found[0], draw=found[1])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Corners:
+    """The corners of one direction: injection of a connection per MW of its envelope."""
+
+    at: MonitoredGrid
+    other: Complexes
+    node: Ints
+    directions: tuple[Complexes, ...]
+    allowed: Floats
+
+    def states(self, x: Floats) -> list[AcState]:
+        states = []
+        for direction in self.directions:
+            injection = self.other.copy()
+            np.add.at(injection, self.node, x * direction)
+            states.append(self.at.state(injection))
+        return states
+
+    def holds(self, x: Floats) -> bool:
+        try:
+            states = self.states(x)
+        except PowerFlowDiverged:
+            return False
+        over = [self.at.values(state)[:, 0] - self.allowed for state in states]
+        return bool((np.array(over) <= self.at.tolerance).all())
+
+    def rows(self, x: Floats) -> tuple[Floats, Floats, list[int]]:
+        """Return rows A x' <= b around x of the limits nearest to binding, and their numbers."""
+        blocks, rooms, numbers = [], [], []
+        for state, direction in zip(self.states(x), self.directions, strict=True):
+            g = self.at.values(state)[:, 0]
+            scale = np.maximum(np.abs(self.allowed), 1e-9)
+            near = np.argsort((self.allowed - g) / scale, kind="stable")[:LIMIT_ROWS]
+            dp, dq = limit_gradients(
+                self.at.solver, state, self.at.limits, near, np.zeros_like(near)
+            )
+            slope = (dp[self.node] * direction.real[:, None]
+                     + dq[self.node] * direction.imag[:, None]).T  # fmt: skip
+            slope = np.where(slope > NO_EFFECT * np.abs(dp).max(axis=0)[:, None], slope, 0.0)
+            blocks.append(slope)
+            rooms.append(self.allowed[near] - g[near] + slope @ x)
+            numbers += near.tolist()
+        return np.vstack(blocks), np.concatenate(rooms), numbers
+
+
+def fill_progressively(
+    rows: Floats, room: Floats, request: Floats, weights: Floats
+) -> tuple[Floats, Ints]:
+    """Grow all entries of x in proportion to their weights until a row or a request stops each.
+
+    Parameters
+    ----------
+    rows : ndarray, shape (k, n)
+        Not negative; ``rows x <= room`` must hold.
+    room : ndarray, shape (k,)
+    request, weights : ndarray, shape (n,)
+        Upper bound and speed of each entry, not negative.
+
+    Returns
+    -------
+    (x, stopped_by) : ndarray, shape (n,)
+        The filling, and the row that stopped each entry (-1: its request).
+
+    Examples
+    --------
+    Three share one limit of 6; the first wants only 1:
+
+    >>> x, by = fill_progressively(np.ones((1, 3)), np.array([6.0]), np.array([1.0, 9, 9]),
+    ...                            np.ones(3))
+    >>> x.tolist(), by.tolist()
+    ([1.0, 2.5, 2.5], [-1, 0, 0])
+    """
+    x = np.zeros(len(request))
+    stopped = np.full(len(request), -1, dtype=np.int64)
+    growing = (weights > 0.0) & (request > 0.0)
+    for row in np.flatnonzero(room <= 0.0):
+        hit = growing & (rows[row] > 0.0)
+        stopped[hit] = row
+        growing &= ~hit
+    while growing.any():
+        speed = np.where(growing, weights, 0.0)
+        load = rows @ speed
+        left = room - rows @ x
+        with np.errstate(divide="ignore", invalid="ignore"):
+            by_row = np.where(load > 0.0, np.maximum(left, 0.0) / load, np.inf)
+            by_request = np.where(growing, (request - x) / speed, np.inf)
+        step = float(min(by_row.min(initial=np.inf), by_request.min()))
+        x = np.minimum(x + step * speed, request)
+        full = growing & (by_request <= step * (1.0 + 1e-12))
+        x[full] = request[full]
+        growing &= ~full
+        for row in np.flatnonzero(by_row <= step * (1.0 + 1e-12)):
+            hit = growing & (rows[row] > 0.0)
+            stopped[hit] = row
+            growing &= ~hit
+    return x, stopped
+
+
+def _share_direction(corners: _Corners, request: Floats, weights: Floats) -> OneDirection:
+    """Fill, solve the corners in AC, linearise there, until the filling stays."""
+    at = corners.at
+    x = np.zeros(len(request))
+    idle = np.array([at.values(state)[:, 0] for state in corners.states(x)])
+    breaks = np.flatnonzero((idle - corners.allowed > at.tolerance).any(axis=0))
+    stopped, numbers = np.full(len(request), -1, dtype=np.int64), [0]
+    rounds = 0
+    for _ in range(ROUNDS_MAX):
+        rows, room, numbers = corners.rows(x)
+        rounds += 1
+        filled, stopped = fill_progressively(rows, room, request, weights)
+        filled = _towards(corners, x, filled)
+        change = float(np.abs(filled - x).max(initial=0.0))
+        x = filled
+        if change <= STEP_TOLERANCE_MW:
+            break
+    if not len(breaks):
+        x = _drawn_in(corners, x)
+    held = [
+        REQUEST if row < 0 else " ".join(str(part) for part in at.name(numbers[row])).strip()
+        for row in stopped.tolist()
+    ]
+    return OneDirection(
+        p_mw=x,
+        held_by=tuple(held),
+        rounds=rounds,
+        background_breaks=tuple(" ".join(map(str, at.name(int(k)))) for k in breaks),
+    )
+
+
+def _towards(corners: _Corners, x: Floats, filled: Floats) -> Floats:
+    """Go to a filling, or as far as the corners have an AC state."""
+    share = 1.0
+    while share > 1e-3:
+        there = x + share * (filled - x)
+        try:
+            corners.states(there)
+        except PowerFlowDiverged:
+            share /= 2.0
+            continue
+        return np.asarray(there)
+    return x
+
+
+def _drawn_in(corners: _Corners, x: Floats) -> Floats:
+    """Draw all envelopes in by one factor where a corner is still over by more than rounding."""
+    if corners.holds(x):
+        return x
+    low, high = 0.0, 1.0
+    for _ in range(40):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if corners.holds(middle * x) else (low, middle)
+    return np.asarray(low * x)
+
+
+def _refuse_unusable(at: MonitoredGrid, connections: Connections, rule: str) -> None:
+    problems = []
+    if rule not in FAIRNESS_RULES:
+        remedy = f"one of {', '.join(FAIRNESS_RULES)}"
+        problems.append(Problem(where="fairness rule", what=f"{rule!r} is unknown", remedy=remedy))
+    if not at.grid.radial:
+        problems.append(Problem(where=at.network.name, what="envelopes need a radial grid"))
+    for field in ("import_mw", "export_mw", "tan_max"):
+        value = getattr(connections, field)
+        problems += [
+            Problem(where=connections.name[row], what=f"{field} is {value[row]}")
+            for row in np.flatnonzero(~(np.isfinite(value) & (value >= 0.0))).tolist()
+        ]
+    problems += [
+        Problem(where=name, what="is named twice")
+        for name in sorted(set(connections.name))
+        if connections.name.count(name) > 1
+    ]
+    refuse_if_any(problems)

@@ -1,0 +1,262 @@
+"""Drives jobs to their end: submits what is missing, outlives lost workers and connections.
+
+What counts is on disk: a job is done when its folder is there. So nothing is lost with a client, a
+scheduler or a worker but the attempts that were running.
+"""
+
+from __future__ import annotations
+
+import queue
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from data.errors import Problem, refuse_if_any
+from dso.clock import Stopwatch
+from dso.cluster.attempt import ATTEMPTS, run_job
+from dso.cluster.jobs import FAILED, REFUSED, Job, JobReport, read_report, readable_name
+from dso.cluster.open import Client, Cluster
+from dso.cluster.tally import Tally
+from dso.cluster.versions import installed_versions
+
+Future = Any
+POLL_S: Final = 0.5
+RETRY_CONNECT_S: Final = 0.5
+ASK_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """How stubborn a run is.
+
+    Parameters
+    ----------
+    attempts_max : int
+        Attempts at a job whose attempts end in a fault of the machine (full disk, no memory).
+        Attempts lost with a worker are counted by the scheduler (its ``allowed-failures``).
+    patience_s : float
+        How long a run waits for a scheduler, or for any worker, before it gives up [s].
+    retry_failed : bool
+        Do again what failed in an earlier run.
+    """
+
+    attempts_max: int = 3
+    patience_s: float = 120.0
+    retry_failed: bool = False
+
+
+class ClusterLost(OSError):
+    """No scheduler or no worker came back in time; what was finished is kept."""
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    cluster: Cluster,
+    *,
+    rules: Rules | None = None,
+    ended: Callable[[JobReport, Tally], None] | None = None,
+    listen: Callable[[Tally], None] | None = None,
+) -> tuple[JobReport, ...]:
+    """Do jobs on a cluster, each once.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+        With unique keys and folders. Those whose folders are there are not done again.
+    cluster : Cluster
+        From `open_cluster`.
+    rules : Rules, optional
+        How stubborn the run is.
+    ended : callable, optional
+        Hears of each job as it ends.
+    listen : callable, optional
+        Hears how the run stands, some times a second.
+
+    Returns
+    -------
+    tuple of JobReport
+        As ``jobs``. One that fails stops nobody.
+
+    Raises
+    ------
+    InputError
+        If two jobs claim one folder.
+    ClusterLost
+        If scheduler or workers stay away; the same call goes on later.
+    """
+    chosen = Rules() if rules is None else rules
+    _refuse_doubles(jobs)
+    reports: dict[str, JobReport] = {}
+    tally = Tally(total=len(jobs))
+
+    def note(report: JobReport) -> None:
+        reports[report.key] = report
+        if ended is not None:
+            ended(report, tally)
+
+    missing = []
+    for job in jobs:
+        report = read_report(job)
+        if report is None or (chosen.retry_failed and report.status == FAILED):
+            shutil.rmtree(job.folder, ignore_errors=True)
+            missing.append(job)
+        else:
+            tally.before += 1
+            note(report)
+    try:
+        for report in _drive(missing, cluster, chosen, tally, listen):
+            if report.status in (FAILED, REFUSED):
+                tally.failed += 1
+            else:
+                tally.done += 1
+            note(report)
+    finally:
+        for folder in {Path(job.folder).parent for job in jobs}:
+            shutil.rmtree(folder / ATTEMPTS, ignore_errors=True)
+    return tuple(reports[job.key] for job in jobs)
+
+
+def _drive(
+    jobs: Iterable[Job],
+    cluster: Cluster,
+    rules: Rules,
+    tally: Tally,
+    listen: Callable[[Tally], None] | None,
+) -> Iterator[JobReport]:
+    """Yield reports as jobs end; connect and submit anew after a lost connection."""
+    waiting = {job.key: job for job in jobs}
+    while waiting:
+        client = _connect(cluster, rules, tally, listen)
+        ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
+        futures: dict[str, Job] = {}
+        for job in waiting.values():
+            future = _submit(client, job, cluster, rules)
+            futures[future.key] = job
+            future.add_done_callback(ended.put)
+        for job, report in _collect(client, futures, ended, _Watch(rules, tally, listen)):
+            del waiting[job.key]
+            yield report
+        if waiting:
+            tally.connections_lost += 1
+            cluster.drop()
+
+
+def _connect(
+    cluster: Cluster, rules: Rules, tally: Tally, listen: Callable[[Tally], None] | None
+) -> Client:
+    watch = Stopwatch.start()
+    while True:
+        try:
+            return cluster.client()
+        except OSError as error:
+            if watch.elapsed_s() > rules.patience_s:
+                waited = f"no scheduler at {cluster.address} for {rules.patience_s:.0f} s"
+                raise ClusterLost(f"{waited}; what is finished is kept") from error
+            tally.workers = tally.running = 0
+            if listen is not None:
+                listen(tally)
+            time.sleep(RETRY_CONNECT_S)
+
+
+def _submit(client: Client, job: Job, cluster: Cluster, rules: Rules) -> Future:
+    expected = None if cluster.local else dict(installed_versions())
+    return client.submit(
+        run_job,
+        job,
+        expected,
+        key=f"{job.kind}-{readable_name(job.name)}-{job.key[:16]}",
+        retries=rules.attempts_max - 1,
+        pure=False,
+    )
+
+
+class _Watch:
+    """Looks at the cluster while nothing ends, and loses patience where no worker is left."""
+
+    def __init__(self, rules: Rules, tally: Tally, listen: Callable[[Tally], None] | None) -> None:
+        self._rules, self._tally, self._listen = rules, tally, listen
+        self._lonely: Stopwatch | None = None
+
+    def look(self, client: Client) -> None:
+        """Ask who is at work.
+
+        Raises
+        ------
+        ClusterLost
+            If no worker has been there for as long as patience lasts.
+        """
+        try:
+            found = client.sync(client.scheduler.processing, callback_timeout=ASK_S)
+        except (OSError, TimeoutError, RuntimeError, AttributeError):
+            return  # its scheduler is away: the client notices by itself
+        self._tally.workers = len(found)
+        self._tally.running = sum(1 for keys in found.values() if keys)
+        if self._listen is not None:
+            self._listen(self._tally)
+        if found:
+            self._lonely = None
+            return
+        self._lonely = self._lonely or Stopwatch.start()
+        if self._lonely.elapsed_s() > self._rules.patience_s:
+            waited = f"no worker for {self._rules.patience_s:.0f} s"
+            raise ClusterLost(f"{waited}; what is finished is kept")
+
+
+def _collect(
+    client: Client,
+    futures: dict[str, Job],
+    ended: queue.SimpleQueue[Future],
+    watch: _Watch,
+) -> Iterator[tuple[Job, JobReport]]:
+    """Yield what ends until all has, or until the connection is lost."""
+    left = dict(futures)
+    while left:
+        try:
+            future = ended.get(timeout=POLL_S)
+        except queue.Empty:
+            if client.status != "running":
+                return
+            watch.look(client)
+            continue
+        job = left[future.key]
+        report = _report_of(future, job)
+        if report is None:
+            return
+        del left[future.key]
+        yield job, report
+
+
+def _report_of(future: Future, job: Job) -> JobReport | None:
+    """Return what a future says of its job; None where the connection took it away."""
+    if future.status == "finished":
+        report: JobReport = future.result(timeout=ASK_S)
+        return report
+    if future.status != "error":
+        return None
+    return JobReport(
+        name=job.name, key=job.key, status=REFUSED, reason=_fault(future.exception(timeout=ASK_S)),
+        output_sha256="", ran=True,
+    )  # fmt: skip
+
+
+def _fault(error: BaseException | None) -> str:
+    from distributed.scheduler import KilledWorker
+
+    if isinstance(error, KilledWorker):
+        lost = f"{error.allowed_failures + 1} workers were lost at work on it"
+        return f"{lost} (killed, or out of memory); it is not tried again in this run"
+    return f"{type(error).__name__}: {error}"
+
+
+def _refuse_doubles(jobs: Sequence[Job]) -> None:
+    seen: dict[str, str] = {}
+    problems = []
+    for job in jobs:
+        if job.folder in seen:
+            what = f"claims the folder of {seen[job.folder]!r}: {job.folder}"
+            problems.append(Problem(where=f"job {job.name!r}", what=what, remedy="rename one"))
+        seen[job.folder] = job.name
+    refuse_if_any(problems)

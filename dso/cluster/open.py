@@ -1,0 +1,175 @@
+"""Opening a cluster: worker processes of this machine, or a scheduler by its address."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from data.errors import InputError, Problem, refuse_if_any
+from dso.cluster.versions import differences, installed_versions
+
+# Dask's classes carry types for a part of their methods only.
+Client = Any
+LOCAL: Final = "local"
+CONNECT_S: Final = 10.0
+ANSWER_S: Final = 30.0
+SETTINGS: Final[Mapping[str, object]] = {
+    # Results are small records; files stay where they are. Nothing is ever spilled.
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    # Above this share of its limit the nanny ends a worker: that costs its job one attempt.
+    "distributed.worker.memory.terminate": 0.95,
+    # No queue at a worker: what one loses is what it was at work on.
+    "distributed.scheduler.worker-saturation": 1.0,
+    "distributed.scheduler.work-stealing": False,
+    "distributed.admin.tick.limit": "1h",
+}
+
+
+@dataclass(slots=True)
+class Cluster:
+    """An open cluster.
+
+    Parameters
+    ----------
+    address : str
+        Of its scheduler.
+    local : bool
+        Whether its workers are children of this process, with the same installation.
+    """
+
+    address: str
+    local: bool
+    _client: Client | None = field(default=None, repr=False)
+
+    def client(self) -> Client:
+        """Return a client that is connected, a new one where the last has lost its scheduler.
+
+        Raises
+        ------
+        OSError
+            If no scheduler answers.
+        """
+        import distributed
+
+        if self._client is not None and self._client.status == "running":
+            return self._client
+        self.drop()
+        make: Any = distributed.Client
+        self._client = make(self.address, timeout=CONNECT_S, set_as_default=False)
+        return self._client
+
+    def drop(self) -> None:
+        """Forget the client, whatever state it is in."""
+        if self._client is not None:
+            with suppress(OSError, TimeoutError, RuntimeError):
+                self._client.close(timeout=2.0)
+            self._client = None
+
+    def ask_versions(self) -> dict[str, Mapping[str, str]]:
+        """Return what each worker runs on, by its address."""
+        found: dict[str, Mapping[str, str]] = self.client().run(installed_versions, nanny=False)
+        return found
+
+
+@contextmanager
+def open_cluster(
+    where: str, *, workers: int | None = None, memory: str = "auto"
+) -> Iterator[Cluster]:
+    """Start local workers or connect to a scheduler, and refuse workers of another make.
+
+    Parameters
+    ----------
+    where : str
+        ``local``, or the address of a scheduler such as ``tcp://10.0.0.5:8786`` (``tls://`` with
+        certificates from Dask's own configuration).
+    workers : int, optional
+        Local worker processes; one per core by default.
+    memory : str
+        Memory of each local worker, e.g. ``2GiB``; ``auto`` shares out what the machine has.
+
+    Raises
+    ------
+    InputError
+        If Dask is not installed, nobody answers at the address, or a worker's engine, Python or
+        packages differ from ours: one problem for each difference.
+    """
+    try:
+        import dask
+        import distributed  # noqa: F401 - tells early whether it is there
+    except ModuleNotFoundError as error:
+        remedy = "pip install 'gridclear[dask]'"
+        problem = Problem(where="--cluster", what=f"{error.name} is not installed", remedy=remedy)
+        raise InputError([problem]) from error
+    with dask.config.set(dict(SETTINGS)):
+        if where == LOCAL:
+            with _local(workers, memory) as cluster:
+                yield cluster
+            return
+        if workers is not None:
+            remedy = "start workers there: dso cluster worker ADDRESS"
+            what = "says how many local workers there are, and the cluster is not local"
+            raise InputError([Problem(where="--workers", what=what, remedy=remedy)])
+        cluster = Cluster(where, local=False)
+        try:
+            _refuse_unlike(cluster)
+            yield cluster
+        finally:
+            cluster.drop()
+
+
+@contextmanager
+def _local(workers: int | None, memory: str) -> Iterator[Cluster]:
+    import distributed
+
+    count = len(os.sched_getaffinity(0)) if workers is None else workers
+    if count < 1:
+        raise InputError([Problem(where="--workers", what=f"is {count}", remedy="at least 1")])
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    make: Any = distributed.LocalCluster
+    made = make(
+        n_workers=count,
+        threads_per_worker=1,
+        processes=True,
+        memory_limit=memory,
+        dashboard_address=None,
+        host="127.0.0.1",
+        silence_logs=logging.CRITICAL,
+    )
+    cluster = Cluster(made.scheduler_address, local=True)
+    try:
+        yield cluster
+    finally:
+        cluster.drop()
+        made.close(timeout=10)
+
+
+def _refuse_unlike(cluster: Cluster) -> None:
+    """Refuse a scheduler that does not answer, and workers of another make."""
+    try:
+        found = cluster.ask_versions()
+    except (OSError, ValueError) as error:
+        problem = Problem(
+            where=f"--cluster {cluster.address}",
+            what=f"no scheduler answers: {str(error).partition(chr(10))[0]}",
+            remedy="start one: dso cluster scheduler",
+        )
+        raise InputError([problem]) from error
+    expected = installed_versions()
+    unlike: dict[str, list[str]] = {}
+    for address, versions in found.items():
+        for sentence in differences(expected, versions):
+            unlike.setdefault(sentence, []).append(address)
+    refuse_if_any(
+        Problem(
+            where=f"worker {', '.join(sorted(addresses))}",
+            what=sentence,
+            remedy="install the same release on both",
+        )
+        for sentence, addresses in sorted(unlike.items())
+    )

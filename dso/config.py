@@ -85,6 +85,9 @@ class MarketRules:
     margin_quantile : float or None
         Quantile of the joint scenarios that sets security margins on limits, in (0.5, 1); None: the
         limits hold in full.
+    shortfall_eur_per_mwh : float or None
+        What energy sold and not delivered is counted at when an order's collateral is checked
+        [EUR/MWh]; None: no collateral is asked for.
     """
 
     id: str
@@ -106,6 +109,7 @@ class MarketRules:
     settle_reactive: bool
     cycles: CycleRules = CycleRules()
     margin_quantile: float | None = None
+    shortfall_eur_per_mwh: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,6 +281,9 @@ def _market_rules(schema: MarketSchema, digest: str) -> MarketRules:
         settle_reactive=schema.settlement.settle_reactive,
         cycles=CycleRules(**schema.cycles.model_dump()),
         margin_quantile=schema.security.margin_quantile,
+        shortfall_eur_per_mwh=(
+            None if schema.collateral is None else schema.collateral.shortfall_eur_per_mwh
+        ),
     )
 
 

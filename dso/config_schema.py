@@ -108,6 +108,12 @@ class SettlementSchema(Strict):
     settle_reactive: bool = False
 
 
+class CollateralSchema(Strict):
+    """What orders are counted at before they enter a book; without it no collateral is asked."""
+
+    shortfall_eur_per_mwh: NonNegative
+
+
 class SecuritySchema(Strict):
     """What the forecast's uncertainty takes off the limits; nothing by default."""
 
@@ -141,6 +147,7 @@ class MarketSchema(Versioned):
     settlement: SettlementSchema
     cycles: CyclesSchema = CyclesSchema()
     security: SecuritySchema = SecuritySchema()
+    collateral: CollateralSchema | None = None
 
     @field_validator("timezone")
     @classmethod

@@ -20,6 +20,7 @@ from dso.store import DueCycle, DueQueue
 
 if TYPE_CHECKING:
     from data.readers.simbench import SimbenchGrid
+    from data.records.network import Network
     from ledger_adapter.anchors import Anchoring
     from ledger_adapter.ports import Anchor
 
@@ -167,6 +168,10 @@ class Operation:
 
         services = self.services
         return anchor_heads(AnchorBook(services.store.engine, services.ledger.get), self._anchor)
+
+    def network_on(self, feeder: str, day: date) -> Network:
+        """Return the network of a feeder in force on a day."""
+        return self._grid(self.rules_on(feeder, day)[0]).network
 
     def load_grids(self, day: date) -> None:
         """Load every grid in force on a day now, e.g. before workers are forked."""

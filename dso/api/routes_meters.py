@@ -26,7 +26,8 @@ from dso.api.routes_results import READ, End, Start, check_span
 from dso.api.tokens import Caller
 from dso.store.access import add_actions
 from dso.store.book import market_now
-from dso.store.readings import MeterReading, add_readings, latest_revisions, read_readings
+from dso.store.readings import MeterReading, latest_revisions, read_readings
+from dso.store.settle_again import take_in_readings
 
 if TYPE_CHECKING:
     from dso.store import Connection
@@ -127,7 +128,7 @@ def _keep(
                 **values,
             )
         )
-    add_readings(connection, fresh)
+    take_in_readings(connection, fresh, at=at)  # what was settled without them is settled again
     del caller
     return ReadingAnswer(accepted=len(fresh), known=len(readings) - len(fresh))
 

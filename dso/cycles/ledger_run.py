@@ -9,7 +9,6 @@ from dso.cycles.plan import DayPlan, Round
 DAY_AHEAD_RUN: Final = "day-ahead"
 SETTLEMENT_RUN: Final = "settlement"
 BUNDLE_RUN: Final = "bundle"
-REVISION: Final = 0
 
 
 def round_run(at: Round) -> str:
@@ -17,12 +16,12 @@ def round_run(at: Round) -> str:
     return f"intraday-{at.label}"
 
 
-def run_fields(plan: DayPlan, run: str) -> dict[str, str | int]:
+def run_fields(plan: DayPlan, run: str, *, revision: int = 0) -> dict[str, str | int]:
     """Return market, feeder, day, run and revision; the ledger adds the kind."""
     return {
         "market": plan.rules.id,
         "feeder": plan.feeder.id,
         "interval": plan.delivery.day.isoformat(),
         "run": run,
-        "revision": REVISION,
+        "revision": revision,
     }

@@ -62,6 +62,8 @@ def perform_cycle(desk: Desk, due: DueCycle, *, withheld: str = "") -> CycleResu
         _clear(desk, due, withheld)
     elif due.cycle == FORECAST_UPDATE:
         run_forecast_update(desk, due.first_period)
+    elif due.cycle == SETTLEMENT:
+        run_settlement(desk, desk.output_of("dispatch"), revision=due.revision)
     elif due.cycle in _STAGES:
         _STAGES[due.cycle](desk)
     else:
@@ -95,7 +97,6 @@ def _clear(desk: Desk, due: DueCycle, withheld: str) -> None:
 _STAGES: Final[Mapping[str, Callable[[Desk], object]]] = {
     FORECAST: run_forecast,
     DISPATCH: lambda desk: run_dispatch(desk, last_clearing(desk)),
-    SETTLEMENT: lambda desk: run_settlement(desk, desk.output_of("dispatch")),
     POSTING: lambda desk: run_posting(desk, desk.output_of("settlement")),
     REPORT: lambda desk: run_report(desk, desk.output_of("posting")),
 }

@@ -125,9 +125,16 @@ def _settlement_rows(_plan: DayPlan, folder: Path) -> dict[str, Rows]:
             row["kind"], row["market"], int(row["quantity_wh"]),
             int(row["price_micro_eur_per_mwh"]), int(row["amount_micro_eur"]),
         )
-        for number, row in enumerate(_read(folder / "settlement/lines.csv"))
+        for number, row in enumerate(_settlement_lines(folder))
     ]  # fmt: skip
     return {"settlement_line": rows}
+
+
+def _settlement_lines(folder: Path) -> Iterator[dict[str, str]]:
+    """Read the lines of a first settlement, or what a revision adds to them."""
+    yield from _read(folder / "settlement/lines.csv")
+    for path in folder.glob("settlement-revisions/*/deltas.csv"):
+        yield from _read(path)
 
 
 _READERS: Final[Mapping[str, Callable[[DayPlan, Path], dict[str, Rows]]]] = {

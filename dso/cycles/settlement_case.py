@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -82,17 +83,27 @@ class DayPrices:
     rounds: tuple[tuple[Round, Periods, PriceTable], ...]
 
 
-def settlement_case(plan: DayPlan) -> SettlementCase:
+def settlement_case(
+    plan: DayPlan, readings: Mapping[str, Mapping[int, int]] = MappingProxyType({})
+) -> SettlementCase:
     """Collect the day from the files of its clearings and of the dispatch.
 
     A clearing that was not certified sold nothing and has no prices: the positions before it stand.
     In periods without any certified clearing everything is imbalance at the wholesale price.
+
+    Parameters
+    ----------
+    plan : DayPlan
+        The day.
+    readings : mapping
+        Metered injection [Wh] by connection and period; where there is none, what devices reported
+        or what was recorded stands for the meter.
     """
     before = day_ahead_schedule(plan)
     connections = list_connections(plan, before)
     buses = sorted({connection.bus for connection in connections})
     prices = _read_prices(plan, before, buses)
-    positions, rounds = _positions(plan, before, connections, prices)
+    positions, rounds = _positions(plan, before, connections, prices, readings)
     rules = plan.rules
     return SettlementCase(
         periods=plan.periods,
@@ -180,7 +191,11 @@ def list_connections(plan: DayPlan, schedule: Schedule) -> tuple[Connection, ...
 
 
 def _positions(
-    plan: DayPlan, before: Schedule, connections: Sequence[Connection], prices: DayPrices
+    plan: DayPlan,
+    before: Schedule,
+    connections: Sequence[Connection],
+    prices: DayPrices,
+    readings: Mapping[str, Mapping[int, int]],
 ) -> tuple[tuple[ConnectionPosition, ...], tuple[RoundPosition, ...]]:
     """Return positions and meters of every connection, and its position after every round [Wh]."""
     count, mtu = len(plan.periods), plan.delivery.mtu_minutes
@@ -217,6 +232,9 @@ def _positions(
     positions = []
     for number, connection in enumerate(connections):
         meter = metered if connection.order is not None else nothing
+        meter_wh = list(_energies(connection.injection_mw(meter, truth), mtu))
+        for period, read_wh in readings.get(connection.name, {}).items():
+            meter_wh[period] = read_wh
         positions.append(
             ConnectionPosition(
                 participant=connection.participant,
@@ -224,7 +242,7 @@ def _positions(
                 bus=connection.bus,
                 da_wh=da_wh[number],
                 id_wh=tuple(last_wh[number]),
-                meter_wh=_energies(connection.injection_mw(meter, truth), mtu),
+                meter_wh=tuple(meter_wh),
             )
         )
     return tuple(positions), tuple(lines)

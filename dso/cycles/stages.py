@@ -80,6 +80,7 @@ class Desk:
         *,
         start: datetime | None = None,
         binds: bool = False,
+        revision: int = 0,
     ) -> str:
         """Run a stage unless it is done, and return the digest of its files.
 
@@ -96,6 +97,8 @@ class Desk:
             Start of its first period; the day's by default.
         binds : bool
             Whether the result binds people, so that ``approve`` is asked.
+        revision : int
+            0, and one more for each new run on later input.
 
         Raises
         ------
@@ -104,7 +107,7 @@ class Desk:
         InputError
             If the stage was done on other input or a file it left is not as it left it.
         """
-        key = self._key(kind, start)
+        key = self._key(kind, start, revision)
         wanted = sha256_hex(canonical_json({"plan": self.plan.sha256(), **inputs}))
         try:
             begun = self.services.store.begin_stage(key, input_sha256=wanted)
@@ -134,11 +137,11 @@ class Desk:
         shutil.rmtree(held, ignore_errors=True)  # it has been decided on
         return done
 
-    def is_done(self, kind: str, start: datetime | None = None) -> bool:
+    def is_done(self, kind: str, start: datetime | None = None, *, revision: int = 0) -> bool:
         """Tell whether a stage was finished by an earlier run."""
-        return self.services.store.stage_done(self._key(kind, start)) is not None
+        return self.services.store.stage_done(self._key(kind, start, revision)) is not None
 
-    def output_of(self, kind: str, start: datetime | None = None) -> str:
+    def output_of(self, kind: str, start: datetime | None = None, *, revision: int = 0) -> str:
         """Return the digest of a stage that was finished before.
 
         Raises
@@ -146,7 +149,7 @@ class Desk:
         InputError
             If it was not.
         """
-        key = self._key(kind, start)
+        key = self._key(kind, start, revision)
         done = self.services.store.stage_done(key)
         if done is None:
             what, remedy = "has not been run yet", "run the cycles of a day in their order"
@@ -163,12 +166,13 @@ class Desk:
         partial.mkdir(parents=True)
         return partial
 
-    def _key(self, kind: str, start: datetime | None = None) -> StageKey:
+    def _key(self, kind: str, start: datetime | None, revision: int) -> StageKey:
         return StageKey(
             market=self.plan.rules.id,
             feeder=self.plan.feeder.id,
             kind=kind,
             first_period=start or self.plan.periods.start,
+            revision=revision,
         )
 
     def _refuse_changed(self, key: StageKey) -> None:

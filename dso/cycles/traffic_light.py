@@ -19,10 +19,12 @@ from dso.cycles.case import expected_profiles
 from dso.cycles.clearing_files import CLEARING, INTRADAY, is_binding
 from dso.cycles.forecast_files import read_forecast
 from dso.cycles.grid_replay import broken_limits, replay
+from dso.cycles.meters_read import UNASSIGNED, find_unassigned
 from dso.cycles.plan import DayPlan
 from dso.cycles.stage_dispatch import DISPATCH_FOLDER
 from dso.cycles.stage_forecast import FORECAST_FOLDER, LIGHT_FILE, update_folder
-from dso.cycles.timetable import CLEARINGS, DAY_AHEAD, FORECAST, FORECAST_UPDATE
+from dso.cycles.stage_settlement import settlement_folder
+from dso.cycles.timetable import CLEARINGS, DAY_AHEAD, FORECAST, FORECAST_UPDATE, SETTLEMENT
 from dso.store import DueCycle, Fallback, Light
 
 GREEN: Final[Light] = "green"
@@ -31,7 +33,7 @@ PART_FLOOR_EUR_PER_MWH: Final = 1e-3
 # Names of fallbacks; a sentence of a result that begins with one and a colon bears that name.
 NAMED: Final = (
     "missing_weather", "missing_readings", "last_forecast", "solver_timeout", "skipped",
-    "not_released", "withheld", "failed",
+    "not_released", "withheld", "failed", UNASSIGNED,
 )  # fmt: skip
 
 
@@ -92,6 +94,9 @@ def read_fallbacks(plan: DayPlan, due: DueCycle) -> tuple[Fallback, ...]:
             label = due.first_period.strftime("%Y%m%dT%H%MZ")
             notes = _load(plan.out / FORECAST_FOLDER / "intraday" / f"{label}.json")
             found += [text for text in notes.get("fallbacks", ()) if text not in found]
+    elif due.cycle == SETTLEMENT:
+        place = plan.out / settlement_folder(due.revision)
+        found += [f"{UNASSIGNED}: {each}, left out" for each in find_unassigned(place)]
     return tuple(Fallback(name=name_of(text), text=text) for text in found)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any, Final
 
 from sqlalchemy import Connection, Table, text
+from sqlalchemy.dialects import postgresql, sqlite
 
 ROWS_PER_BLOCK: Final = 10_000
 # One process makes a partition while others wait; any number that only this program uses.
@@ -49,6 +50,16 @@ def insert_bulk(connection: Connection, table: Table, rows: Sequence[Sequence[ob
         for row in rows:
             stream.write_row(row)
     return len(rows)
+
+
+def insert_missing(
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, object]]
+) -> None:
+    """Insert rows by column name; one whose key is there stays as it is."""
+    if rows:
+        dialect = connection.dialect.name
+        make: Any = postgresql.insert if dialect == "postgresql" else sqlite.insert
+        connection.execute(make(table).on_conflict_do_nothing(), rows)
 
 
 def is_partitioned(table: Table) -> bool:

@@ -27,6 +27,7 @@ from forecasting.hierarchy import (
     reconcile_scenarios,
     sum_quantiles_bottom_up,
 )
+from forecasting.level_choice import find_depths_to_keep
 from forecasting.meter_days import arrange_days, forecast_like_days
 from forecasting.scenarios import GRAIN_MW, draw_scenarios, to_grains
 from tests.support.metered_street import reference_file
@@ -200,12 +201,14 @@ def test_reconciled_zones_and_system_are_no_worse_at_any_level_and_better_in_sum
     tree, quantile, actual = new_england()
     error = actual - mean_of_quantiles(quantile, LEVELS)
     level = np.asarray(LEVELS)
-    losses = []
+    losses, seen, made = [], [], []
     for day in range(29, len(quantile)):
         past = error[max(0, day - 43) : day - 1].transpose(0, 2, 1).reshape(-1, len(tree.nodes))
         covariance = estimate_error_covariance(tree, past)
         moved, mean = reconcile_quantiles(tree, quantile[day], LEVELS, covariance)
         assert np.array_equal(mean[1:].sum(axis=0), mean[0])
+        seen.append(day)
+        made.append(moved)
         pair_of = []
         for one in (quantile[day], moved):
             gap = actual[day][:, :, None] - one
@@ -215,3 +218,5 @@ def test_reconciled_zones_and_system_are_no_worse_at_any_level_and_better_in_sum
     assert after[0] <= before[0]
     assert after[1:].mean() <= before[1:].mean()
     assert after.sum() < before.sum()
+    keep = find_depths_to_keep(tree, quantile[seen], np.stack(made), actual[seen], LEVELS)
+    assert keep == frozenset()  # every level gained, so every level is moved

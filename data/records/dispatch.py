@@ -199,6 +199,8 @@ class Telemetry:
         Energy in its store, as it says [Wh].
     active : str or None
         Id of the setpoint it follows; None: none is in force.
+    in_force : tuple of str
+        Ids of all instructions in force, the setpoint included.
     """
 
     asset: str
@@ -208,6 +210,7 @@ class Telemetry:
     vm_pu: float | None = None
     soc_wh: int | None = None
     active: str | None = None
+    in_force: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

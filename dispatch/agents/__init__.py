@@ -1,0 +1,1 @@
+"""What runs beside a device: takes letters, decides what is in force, answers."""

@@ -1,0 +1,1 @@
+"""Ways for letters to reach devices and for their messages to come back."""

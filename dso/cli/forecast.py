@@ -177,38 +177,26 @@ def _horizon(arguments: argparse.Namespace) -> tuple[datetime, Periods]:
 
 def _run(arguments: argparse.Namespace) -> int:
     from data.canonical import write_atomically
-    from dso.forecasts.inputs import known_at_gate, read_inputs, refuse_after_gate
-    from dso.forecasts.outputs import forecast_csv, forecast_json, levels_of
-    from dso.forecasts.serve import AUTO, choose_model, describe_gate, first_choice
-    from dso.forecasts.third_party import compare_third_party, read_third_party
-    from dso.forecasts.zoo import MONTH_CHOICE
-    from forecasting.fallback import forecast_with_ladder
+    from dso.forecasts.outputs import levels_of
+    from dso.forecasts.run import make_forecast
     from forecasting.registry import Registry
 
     levels = levels_of(arguments.quantiles)
     gate, ahead = _horizon(arguments)
-    inputs = read_inputs(_files(arguments))
-    refuse_after_gate(inputs, gate)
-    others = [read_third_party(path, gate) for path in arguments.third_party]
-    name = arguments.model
-    if name == AUTO:
-        name = first_choice(inputs, gate, ahead)
-    at_gate = known_at_gate(inputs, gate, ahead, past_weather=name == MONTH_CHOICE)
-    registry = None if arguments.registry is None else Registry(arguments.registry)
-    choice = choose_model(inputs, at_gate, ahead, arguments.model, registry)
-    forecast = forecast_with_ladder(choice.model, at_gate.known, at_gate.checked, ahead, levels)
-    compared = [compare_third_party(read, forecast, at_gate.known.reading) for read in others]
+    made = make_forecast(
+        _files(arguments),
+        gate=gate,
+        ahead=ahead,
+        levels=levels,
+        model=arguments.model,
+        registry=None if arguments.registry is None else Registry(arguments.registry),
+        third_party=arguments.third_party,
+    )
     beside = arguments.out.with_suffix(".json")
-    write_atomically(arguments.out, forecast_csv(forecast, wide=arguments.wide))
-    write_atomically(beside, forecast_json(forecast, inputs, at_gate, choice, compared))
-    print(f"{len(forecast.series)} series, {describe_gate(gate, ahead)}")
-    print(f"model {forecast.model_id}: {choice.why}")
-    for note in (*at_gate.warnings, *forecast.warnings):
-        print(f"warning: {note}")
-    for note in (warning for comparison in compared for warning in comparison.warnings):
-        print(f"warning: {note}")
-    for note in forecast.fallbacks:
-        print(f"fallback: {note}")
+    write_atomically(arguments.out, made.csv)
+    write_atomically(beside, made.json)
+    for line in made.lines:
+        print(line)
     print(f"quantiles in {arguments.out}, what made them in {beside}")
     return 0
 

@@ -32,6 +32,7 @@ COMMANDS: Final[tuple[tuple[str, str, str], ...]] = (
     ("study", "dso.cli.study", "make a what-if study, change one thing in it, take that back"),
     ("compare", "dso.cli.compare", "compare studies: cost, prices, losses, peaks, binding limits"),
     ("sweep", "dso.cli.sweep", "clear many variants of a study in parallel, as a table and a plot"),
+    ("cluster", "dso.cli.cluster", "run many feeders, studies or settlements on a Dask cluster"),
     ("reinforce", "dso.cli.reinforce", "value more rating of branches over weighted sample days"),
     ("hosting", "dso.cli.hosting", "find how much PV, EV charging or heat pumps each bus can host"),
     ("contingency", "dso.cli.contingency", "open each branch alone: what each open point restores"),

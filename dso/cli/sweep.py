@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Final
 
+from dso.cli.cluster_options import add_cluster_options
+
 DESCRIPTION: Final = """\
 Clear many variants of a study in parallel and put them into one table (CSV, JSON and a page with a
 plot). Each variant's folder is a study with its output, finished as a whole or not there. Stopped
@@ -16,6 +18,7 @@ EPILOG: Final = """\
 examples:
   dso sweep sweep.toml --out out/sweep
   dso sweep sweep.toml --out out/sweep --workers 1 --retry-failed
+  dso sweep sweep.toml --out /shared/sweep --cluster tcp://10.0.0.5:8786    on other machines
   dso show out/sweep/variants/NAME
 
 sweep.toml:
@@ -50,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=int, metavar="N", help="processes at a time (default: one per core)"
     )
+    add_cluster_options(parser)
     parser.add_argument("--retry-failed", action="store_true", help="run again what failed before")
     parser.add_argument(
         "--force",
@@ -65,12 +69,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     from data.errors import InputError, Problem
     from data.results import CERTIFIED
+    from dso.cli.cluster_options import clearer_on_cluster
     from dso.cli.output_folder import refuse_foreign_folder
     from dso.cli.progress import make_progress
     from dso.studies.sweep import SPEC_FILE, run_sweep
     from dso.studies.sweep_spec import read_sweep
 
-    workers = len(os.sched_getaffinity(0)) if arguments.workers is None else arguments.workers
+    cores = len(os.sched_getaffinity(0))
+    workers = cores if arguments.workers is None else arguments.workers
     if workers < 1:
         raise InputError([Problem(where="--workers", what=f"is {workers}", remedy="at least 1")])
     refuse_foreign_folder(arguments.out, marker=SPEC_FILE, force=arguments.force)
@@ -78,13 +84,15 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         progress.stage("read the base")
         sweep = read_sweep(arguments.spec)
-        outcomes = run_sweep(
-            sweep,
-            arguments.out,
-            workers=workers,
-            retry_failed=arguments.retry_failed,
-            progress=progress,
-        )
+        with clearer_on_cluster(arguments) as clearer:
+            outcomes = run_sweep(
+                sweep,
+                arguments.out,
+                workers=workers,
+                retry_failed=arguments.retry_failed,
+                progress=progress,
+                clearer=clearer,
+            )
     finally:
         progress.close()
     ran = sum(outcome.ran for outcome in outcomes)

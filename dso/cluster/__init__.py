@@ -7,7 +7,7 @@ are.
 
 from __future__ import annotations
 
-from dso.cluster.driver import Rules, run_jobs
+from dso.cluster.driver import Rules, iterate_jobs, run_jobs
 from dso.cluster.jobs import Job, JobReport, Reference
 from dso.cluster.open import LOCAL, Cluster, open_cluster
 from dso.cluster.tally import Tally
@@ -20,6 +20,7 @@ __all__ = [
     "Reference",
     "Rules",
     "Tally",
+    "iterate_jobs",
     "open_cluster",
     "run_jobs",
 ]

@@ -57,28 +57,45 @@ def run_jobs(
     cluster: Cluster,
     *,
     rules: Rules | None = None,
-    ended: Callable[[JobReport, Tally], None] | None = None,
     listen: Callable[[Tally], None] | None = None,
+    ended: Callable[[JobReport], None] | None = None,
 ) -> tuple[JobReport, ...]:
-    """Do jobs on a cluster, each once.
+    """Do jobs on a cluster, each once; return what became of them in the order of ``jobs``.
+
+    Parameters and errors are those of `iterate_jobs`; ``ended`` hears of each job as it ends.
+    """
+    reports: dict[str, JobReport] = {}
+    for report in iterate_jobs(jobs, cluster, rules=rules, listen=listen):
+        reports[report.key] = report
+        if ended is not None:
+            ended(report)
+    return tuple(reports[job.key] for job in jobs)
+
+
+def iterate_jobs(
+    jobs: Sequence[Job],
+    cluster: Cluster,
+    *,
+    rules: Rules | None = None,
+    listen: Callable[[Tally], None] | None = None,
+) -> Iterator[JobReport]:
+    """Do jobs on a cluster, each once, and yield what became of each as it ends.
 
     Parameters
     ----------
     jobs : sequence of Job
-        With unique keys and folders. Those whose folders are there are not done again.
+        With folders of their own. Those whose folders are there are not done again.
     cluster : Cluster
         From `open_cluster`.
     rules : Rules, optional
         How stubborn the run is.
-    ended : callable, optional
-        Hears of each job as it ends.
     listen : callable, optional
         Hears how the run stands, some times a second.
 
-    Returns
-    -------
-    tuple of JobReport
-        As ``jobs``. One that fails stops nobody.
+    Yields
+    ------
+    JobReport
+        One that fails stops nobody.
 
     Raises
     ------
@@ -89,34 +106,27 @@ def run_jobs(
     """
     chosen = Rules() if rules is None else rules
     _refuse_doubles(jobs)
-    reports: dict[str, JobReport] = {}
     tally = Tally(total=len(jobs))
-
-    def note(report: JobReport) -> None:
-        reports[report.key] = report
-        if ended is not None:
-            ended(report, tally)
-
-    missing = []
+    missing, there = [], []
     for job in jobs:
         report = read_report(job)
         if report is None or (chosen.retry_failed and report.status == FAILED):
             shutil.rmtree(job.folder, ignore_errors=True)
             missing.append(job)
         else:
-            tally.before += 1
-            note(report)
+            there.append(report)
+    tally.before = len(there)
+    yield from there
     try:
         for report in _drive(missing, cluster, chosen, tally, listen):
             if report.status in (FAILED, REFUSED):
                 tally.failed += 1
             else:
                 tally.done += 1
-            note(report)
+            yield report
     finally:
         for folder in {Path(job.folder).parent for job in jobs}:
             shutil.rmtree(folder / ATTEMPTS, ignore_errors=True)
-    return tuple(reports[job.key] for job in jobs)
 
 
 def _drive(

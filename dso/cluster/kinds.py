@@ -38,6 +38,21 @@ def settle_job(name: str, folder: Path, out: Path) -> Job:
     return make_job(kind=SETTLE, name=name, out=out, inputs=[reference(folder)])
 
 
+def forecast_job(name: str, request: Path, out: Path) -> Job:
+    """Return the job of `dso forecast run` for a request file.
+
+    Raises
+    ------
+    InputError
+        Everything wrong with the request.
+    """
+    from dso.cluster.forecasts import read_request
+
+    files, plain = read_request(request)
+    inputs = [reference(path) for path in files]
+    return make_job(kind=FORECAST, name=name, out=out, inputs=inputs, parameters=plain)
+
+
 def day_job(feeder: str, day: date, keys: Path, configs: Path, out: Path) -> Job:
     """Return the job of `dso day`: forecast to settlement and bundle of one feeder.
 
@@ -151,6 +166,21 @@ def _settle(job: Job, folder: Path) -> tuple[str, str]:
     return DONE, f"{len(done.result.lines)} lines, every sum is zero"
 
 
+def _forecast(job: Job, folder: Path) -> tuple[str, str]:
+    from dso.cluster.forecasts import forecast_question
+    from dso.forecasts.outputs import levels_of
+    from dso.forecasts.run import make_forecast
+
+    paths = tuple(Path(each.path) for each in job.inputs)
+    files, gate, ahead = forecast_question(paths, job.parameters)
+    levels = levels_of(int(str(job.parameters["quantiles"])))
+    model = str(job.parameters["model"])
+    made = make_forecast(files, gate=gate, ahead=ahead, levels=levels, model=model)
+    write_atomically(folder / "forecast.csv", made.csv)
+    write_atomically(folder / "forecast.json", made.json)
+    return DONE, "; ".join(made.lines)
+
+
 def _day(job: Job, folder: Path) -> tuple[str, str]:
     from dso.config import load_feeder, load_market
     from dso.cycles.day import run_day
@@ -177,4 +207,9 @@ _DAY_STATUS: Final[Mapping[int, str]] = {
     3: "uncertified",
     4: "certified_with_slack",
 }
-KINDS: Final[Mapping[str, Work]] = {CLEAR: _clear, SETTLE: _settle, DAY: _day}
+KINDS: Final[Mapping[str, Work]] = {
+    CLEAR: _clear,
+    SETTLE: _settle,
+    FORECAST: _forecast,
+    DAY: _day,
+}

@@ -16,7 +16,7 @@ from dso.cluster.versions import differences, installed_versions
 Client = Any
 LOCAL: Final = "local"
 CONNECT_S: Final = 10.0
-ANSWER_S: Final = 30.0
+ATTEMPTS_MAX: Final = 3
 SETTINGS: Final[Mapping[str, object]] = {
     # Results are small records; files stay where they are. Nothing is ever spilled.
     "distributed.worker.memory.target": False,
@@ -79,7 +79,11 @@ class Cluster:
 
 @contextmanager
 def open_cluster(
-    where: str, *, workers: int | None = None, memory: str = "auto"
+    where: str,
+    *,
+    workers: int | None = None,
+    memory: str = "auto",
+    attempts_max: int = ATTEMPTS_MAX,
 ) -> Iterator[Cluster]:
     """Start local workers or connect to a scheduler, and refuse workers of another make.
 
@@ -92,6 +96,8 @@ def open_cluster(
         Local worker processes; one per core by default.
     memory : str
         Memory of each local worker, e.g. ``2GiB``; ``auto`` shares out what the machine has.
+    attempts_max : int
+        Local workers that a job may lose before it is called poisoned.
 
     Raises
     ------
@@ -108,7 +114,7 @@ def open_cluster(
         raise InputError([problem]) from error
     with dask.config.set(dict(SETTINGS)):
         if where == LOCAL:
-            with _local(workers, memory) as cluster:
+            with _local(workers, memory, attempts_max) as cluster:
                 yield cluster
             return
         if workers is not None:
@@ -124,7 +130,7 @@ def open_cluster(
 
 
 @contextmanager
-def _local(workers: int | None, memory: str) -> Iterator[Cluster]:
+def _local(workers: int | None, memory: str, attempts_max: int) -> Iterator[Cluster]:
     import distributed
 
     count = len(os.sched_getaffinity(0)) if workers is None else workers
@@ -140,6 +146,7 @@ def _local(workers: int | None, memory: str) -> Iterator[Cluster]:
         dashboard_address=None,
         host="127.0.0.1",
         silence_logs=logging.CRITICAL,
+        scheduler_kwargs={"allowed_failures": attempts_max - 1},
     )
     cluster = Cluster(made.scheduler_address, local=True)
     try:

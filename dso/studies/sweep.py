@@ -21,7 +21,7 @@ from dso.progress import Progress, SilentProgress
 from dso.studies.key_figures import LABELS
 from dso.studies.settings import Setting
 from dso.studies.sweep_spec import Sweep
-from dso.studies.variants import Outcome, Variant, run_variants, variant_key
+from dso.studies.variants import Clearer, Outcome, Variant, run_variants, variant_key
 
 SPEC_FILE: Final = "spec.json"
 TABLE_FILE: Final = "sweep.csv"
@@ -38,6 +38,7 @@ def run_sweep(
     workers: int = 1,
     retry_failed: bool = False,
     progress: Progress | None = None,
+    clearer: Clearer | None = None,
 ) -> tuple[Outcome, ...]:
     """Clear what is missing of a sweep and write its table.
 
@@ -54,6 +55,8 @@ def run_sweep(
         Run again what failed before.
     progress : Progress or None
         Listens.
+    clearer : callable, optional
+        Where variants are cleared; by default in processes of this machine.
 
     Returns
     -------
@@ -81,6 +84,7 @@ def run_sweep(
             workers=workers,
             retry_failed=retry_failed,
             finished=lambda outcome: listener.step(f"{outcome.name}: {outcome.status}"),
+            clearer=clearer,
         )
         listener.stage("write the table")
         write_atomically(out / PAGE_FILE, render_sweep(sweep, outcomes))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
@@ -27,6 +27,9 @@ VARIANT_FILE: Final = "variant.json"
 FORMAT: Final = 1
 FAILED: Final = "failed"
 NAME_CHARACTERS_MAX: Final = 48
+# Clears variants somewhere and yields, as they end, the place of each and what to say of it if it
+# left no result.
+Clearer = Callable[[Sequence["Variant"], Path], Iterator[tuple[int, str]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +115,7 @@ def run_variants(
     workers: int = 1,
     retry_failed: bool = False,
     finished: Callable[[Outcome], None] | None = None,
+    clearer: Clearer | None = None,
 ) -> tuple[Outcome, ...]:
     """Clear the variants that are not cleared yet.
 
@@ -127,6 +131,8 @@ def run_variants(
         Run again what failed before.
     finished : callable, optional
         Called after each variant, as they end; at once for those of an earlier run.
+    clearer : callable, optional
+        Where they are cleared; by default in processes of this machine.
 
     Returns
     -------
@@ -172,11 +178,11 @@ def run_variants(
             missing.append(variant)
         else:
             note(before)
-    jobs = [Worker(target=clear_variant, arguments=(variant, out)) for variant in missing]
-    for place, exit_code in run_parallel(jobs, workers=workers):
+    clear = _in_processes(workers) if clearer is None else clearer
+    for place, reason in clear(missing, out):
         variant = missing[place]
         after = read_outcome(variant, out)
-        note(_killed(variant, exit_code) if after is None else _as_run(after))
+        note(_without_result(variant, reason) if after is None else _as_run(after))
     return tuple(outcomes[variant.name] for variant in variants)
 
 
@@ -185,13 +191,24 @@ def _as_run(outcome: Outcome) -> Outcome:
     return Outcome(**{**values, "ran": True})
 
 
-def _killed(variant: Variant, exit_code: int) -> Outcome:
-    how = f"by signal {-exit_code}" if exit_code < 0 else f"with code {exit_code}"
+def _in_processes(workers: int) -> Clearer:
+    """Return the clearer that runs some processes at a time."""
+
+    def clear(variants: Sequence[Variant], out: Path) -> Iterator[tuple[int, str]]:
+        jobs = [Worker(target=clear_variant, arguments=(variant, out)) for variant in variants]
+        for place, exit_code in run_parallel(jobs, workers=workers):
+            how = f"by signal {-exit_code}" if exit_code < 0 else f"with code {exit_code}"
+            yield place, f"its process ended {how} and left no result"
+
+    return clear
+
+
+def _without_result(variant: Variant, reason: str) -> Outcome:
     return Outcome(
         name=variant.name,
         folder=folder_name(variant),
         status=FAILED,
-        reason=f"its process ended {how} and left no result",
+        reason=reason,
         figures=None,
         ran=True,
     )

@@ -9,7 +9,14 @@ from typing import Any, Final
 import structlog
 from fastapi import FastAPI, Request, Response
 
-from dso.api import routes_access, routes_ledger, routes_meters, routes_orders, routes_results
+from dso.api import (
+    routes_access,
+    routes_collateral,
+    routes_ledger,
+    routes_meters,
+    routes_orders,
+    routes_results,
+)
 from dso.api.limits import BodyLimit
 from dso.api.market import Market
 from dso.api.models import BulkOrders, BulkReadings
@@ -20,6 +27,9 @@ DESCRIPTION: Final = """\
 The interface of a local electricity market. Execution is by clearing alone: nobody matches orders
 here. Instants carry an offset; energy is Wh, power in orders MW, money micro-EUR. Refusals are
 problem+json and list every problem."""
+ROUTES: Final = (
+    routes_access, routes_orders, routes_collateral, routes_results, routes_meters, routes_ledger,
+)  # fmt: skip
 SCHEMAS: Final = (ProblemBody, BulkOrders, BulkReadings)
 
 
@@ -38,7 +48,7 @@ def make_api(market: Market, app: FastAPI | None = None) -> FastAPI:
     app.openapi_url = f"{PREFIX}/openapi.json"
     app.state.market = market
     add_problem_handlers(app)
-    for module in (routes_access, routes_orders, routes_results, routes_meters, routes_ledger):
+    for module in ROUTES:
         app.include_router(module.router, prefix=PREFIX)
     app.setup()
     app.add_middleware(BodyLimit, bytes_max=market.limits.body_bytes_max)

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Protocol
+from zoneinfo import ZoneInfo
 
 from data.errors import InputError, Problem
 from data.periods import DeliveryDay, Periods
+from data.records.order_rules import NO_RULES, OrderRules
+from data.units import price_micro_eur
 from dso.api.limits import ApiLimits, RateLimiter
+from dso.cycles.plan import intraday_rounds
+from dso.cycles.timetable import day_timetable
+from dso.settlement.collateral import CollateralRules
+from dso.store.due import DueQueue
 from dso.store.register import Register
 from dso.store.register_records import Asset, ConnectionPoint, Mandate, Party
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
+    from data.records.network import Network
     from dso.api.tokens import TokenRing
     from dso.bootstrap import Services
     from dso.clock import Clock
+    from dso.config import MarketRules
     from dso.scheduler.operation import Operation
-    from dso.store import Connection
+    from dso.store import Connection, DueCycle
     from dso.store.register import V
 
 DAYS_AHEAD_MAX: Final = 8
@@ -27,21 +38,50 @@ DAYS_AHEAD_MAX: Final = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TradingDay:
-    """Gate and periods of a delivery day on a feeder."""
+    """Gates, periods and rules of a delivery day on a feeder.
+
+    Parameters
+    ----------
+    gate : datetime
+        Of the day-ahead market.
+    periods : Periods
+        Of the delivery day.
+    last_round_gate : datetime or None
+        Gate of the last intraday round; None: no intraday market.
+    order_rules : OrderRules
+        What the rule set makes of prices and powers.
+    collateral : CollateralRules or None
+        How the worst case of an order is counted; None: no collateral is asked for.
+    """
 
     gate: datetime
     periods: Periods
+    last_round_gate: datetime | None = None
+    order_rules: OrderRules = NO_RULES
+    collateral: CollateralRules | None = None
 
 
 class Calendar(Protocol):
-    """Tells which feeders are operated and when their books close."""
+    """Tells which feeders are operated, when their books close, and where their runs are."""
 
     def feeders(self) -> tuple[str, ...]:
         """Return the ids of the feeders."""
         ...
 
     def trading_day(self, feeder: str, day: date) -> TradingDay:
-        """Return the day-ahead gate and periods; raises InputError without rules."""
+        """Return gates, periods and rules of a day; raises InputError without rules."""
+        ...
+
+    def network(self, feeder: str, day: date) -> Network | None:
+        """Return the network in force, None where it is not at hand."""
+        ...
+
+    def timetable(self, feeder: str, day: date) -> tuple[DueCycle, ...]:
+        """Return the cycles of a delivery day."""
+        ...
+
+    def day_folder(self, feeder: str, first_period: datetime) -> Path:
+        """Return where the files of the day of a period are."""
         ...
 
 
@@ -53,19 +93,58 @@ class OperationCalendar:
         self._sources = {
             operation.rules_on(source, today)[0].id: source for source in operation.site.feeders
         }
+        self._networks = threading.Lock()
 
     def feeders(self) -> tuple[str, ...]:
         """Return the ids of the feeders."""
         return tuple(sorted(self._sources))
 
     def trading_day(self, feeder: str, day: date) -> TradingDay:
-        """Return the day-ahead gate and periods of a day."""
+        """Return gates, periods and rules of a day."""
+        rules = self._rules(feeder, day)
+        delivery = DeliveryDay(day=day, timezone=rules.timezone, mtu_minutes=rules.mtu_minutes)
+        rounds = intraday_rounds(rules, delivery.periods)
+        return TradingDay(
+            gate=delivery.instant(rules.day_ahead_gate, days_before=rules.day_ahead_days_before),
+            periods=delivery.periods,
+            last_round_gate=rounds[-1].gate if rounds else None,
+            order_rules=rules.order_rules,
+            collateral=_collateral_rules(rules),
+        )
+
+    def network(self, feeder: str, day: date) -> Network:
+        """Return the network in force on a day; the first time it is read from its source."""
+        with self._networks:
+            return self._operation.network_on(self._source(feeder), day)
+
+    def timetable(self, feeder: str, day: date) -> tuple[DueCycle, ...]:
+        """Return the cycles of a delivery day."""
+        return day_timetable(self._rules(feeder, day), feeder, day)
+
+    def day_folder(self, feeder: str, first_period: datetime) -> Path:
+        """Return where the files of the day of a period are."""
+        zone = ZoneInfo(self._rules(feeder, first_period.date()).timezone)
+        day = first_period.astimezone(zone).date()
+        return self._operation.site.out / feeder / day.isoformat()
+
+    def _rules(self, feeder: str, day: date) -> MarketRules:
+        return self._operation.rules_on(self._source(feeder), day)[1]
+
+    def _source(self, feeder: str) -> str:
         if feeder not in self._sources:
             raise InputError([Problem(where=f"feeder {feeder}", what="is not operated here")])
-        rules = self._operation.rules_on(self._sources[feeder], day)[1]
-        delivery = DeliveryDay(day=day, timezone=rules.timezone, mtu_minutes=rules.mtu_minutes)
-        gate = delivery.instant(rules.day_ahead_gate, days_before=rules.day_ahead_days_before)
-        return TradingDay(gate=gate, periods=delivery.periods)
+        return self._sources[feeder]
+
+
+def _collateral_rules(rules: MarketRules) -> CollateralRules | None:
+    """Return how orders are counted: energy at any price at the cap, what fails at its own."""
+    if rules.shortfall_eur_per_mwh is None:
+        return None
+    cap = rules.order_rules.price_max_eur_per_mwh or rules.scarcity_price_eur_per_mwh
+    return CollateralRules(
+        price_cap_micro_eur_per_mwh=price_micro_eur(cap),
+        shortfall_micro_eur_per_mwh=price_micro_eur(rules.shortfall_eur_per_mwh),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +165,11 @@ class Market:
         addresses = RateLimiter(per_s=limits.anonymous_per_s, burst=limits.anonymous_burst)
         object.__setattr__(self, "parties", parties)
         object.__setattr__(self, "addresses", addresses)
+
+    @property
+    def queue(self) -> DueQueue:
+        """The queue of due cycles."""
+        return DueQueue(self.services.store)
 
 
 def current(connection: Connection, kind: type[V], name: str, at: datetime) -> V | None:

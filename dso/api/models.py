@@ -16,6 +16,8 @@ from pydantic import (
     StringConstraints,
 )
 
+from data.records.order import OrderKind
+
 Name = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$", max_length=100)
 ]
@@ -41,14 +43,16 @@ def _no_number(value: Any) -> Any:  # noqa: ANN401 - anything that a request may
 
 Instant = Annotated[AwareDatetime, BeforeValidator(_no_number), AfterValidator(_whole_seconds)]
 Day = Annotated[date, Field(ge=date(1970, 1, 1), le=date(2999, 12, 31))]
-# An asset is an element of the grid model: feeder, then kind and index of the element.
+# An asset is an element of the grid model (feeder, then kind and index of the element), or a unit:
+# a device that the model does not hold, on top of its profiles.
 AssetName = Annotated[
     str,
     StringConstraints(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*/(sgen|load|storage):[0-9]{1,9}$", max_length=100
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*/(sgen|load|storage|unit):[0-9]{1,9}$", max_length=100
     ),
 ]
-OfferKind = Literal["generation", "demand", "storage"]
+MicroEur = Annotated[int, Field(ge=-(10**15), le=10**15)]
+Share = Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)]
 
 
 class Request(BaseModel):
@@ -169,9 +173,19 @@ class OrderRequest(Request):
             ]
         },
     )
-    asset: AssetName
+    asset: AssetName | None = Field(default=None, description="Whose order it is")
+    portfolio: dict[AssetName, Share] | None = Field(
+        default=None,
+        description="Instead of one asset: shares of several units, sum 1",
+        min_length=1,
+        max_length=200,
+    )
     delivery_day: Day
-    kind: OfferKind
+    market: Literal["day_ahead", "intraday"] = Field(
+        default="day_ahead",
+        description="Intraday: restates a day-ahead order in every round whose gate is to come",
+    )
+    kind: OrderKind
     terms: dict[str, JsonValue]
 
 
@@ -185,10 +199,13 @@ class OrderAnswer(BaseModel):
     """An order as it was received; ``in_book`` says whether its commit preceded the gate."""
 
     id: str
-    asset: str
+    asset: str | None = None
+    portfolio: dict[str, float] | None = None
     delivery_day: str
+    market: Literal["day_ahead", "intraday"] = "day_ahead"
     kind: str
     terms: dict[str, Any]
+    exposure_micro_eur: int | None = None
     state: Literal["booked", "late", "cancelled"]
     in_book: bool
     received_at: str = Field(examples=["2026-11-22T11:59:30.123456Z"])
@@ -259,3 +276,31 @@ class Proof(BaseModel):
     leaf: str | None
     size: int
     path: list[str]
+
+
+class DepositRequest(Request):
+    """Collateral that a party left; negative: given back [micro-EUR]."""
+
+    party: Name
+    amount_micro_eur: MicroEur = Field(examples=[500_000_000])
+    reason: Text
+
+
+class DepositAnswer(BaseModel):
+    """A deposit as it was entered."""
+
+    id: int
+    party: str
+    amount_micro_eur: int
+    reason: str
+    at_utc: str
+
+
+class CollateralAnswer(BaseModel):
+    """What a party left, owes and has booked, and what is free [micro-EUR]."""
+
+    party: str
+    deposit_micro_eur: int
+    owed_micro_eur: int
+    booked_micro_eur: int
+    free_micro_eur: int

@@ -5,16 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Iterable
 from datetime import date, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from data.canonical import sha256_hex
 from data.errors import Problem
 from data.periods import format_utc
+from dso.api.collateral import free_collateral
 from dso.api.market import Market
 from dso.api.models import (
     BulkAnswer,
@@ -25,13 +26,15 @@ from dso.api.models import (
     OrderRequest,
     Page,
 )
+from dso.api.once import WRITE, RawBody, once
 from dso.api.order_checks import check_order
 from dso.api.paging import Cursor, Limit, read_cursor, write_cursor
 from dso.api.problems import Refusal, not_found, problem_responses
 from dso.api.rights import AsParticipant, AsReader, AsRegulator, InMarket, RequestKey, own_only
 from dso.api.tokens import Caller
-from dso.store.access import AnswerConflict, actions_by_object, add_actions, answer_once
+from dso.store.access import actions_by_object, add_actions
 from dso.store.book import (
+    DAY_AHEAD,
     BookKey,
     BookOrder,
     NewOrder,
@@ -48,42 +51,8 @@ if TYPE_CHECKING:
 
 router: Final = APIRouter(tags=["orders"])
 CSV_MEDIA_TYPE: Final = "text/csv"
-CSV_PLAIN: Final = ("asset", "delivery_day", "kind")
+CSV_PLAIN: Final = ("asset", "delivery_day", "market", "kind")
 OrderId = Annotated[str, Path(pattern=r"^[a-zA-Z0-9._:-]{1,100}$")]
-WRITE: Final = (400, 401, 403, 409, 413, 422, 429)
-
-
-async def raw_body(request: Request) -> bytes:
-    """Return the request as it came."""
-    return await request.body()
-
-
-RawBody = Annotated[bytes, Depends(raw_body)]
-
-
-def once(
-    market: Market,
-    caller: Caller,
-    request: Request,
-    body: bytes,
-    key: str | None,
-    work: Callable[[Connection, datetime], tuple[int, str]],
-) -> Response:
-    """Do a write once for each idempotency key; 409 where the key was for another request."""
-    content = sha256_hex(f"{request.method} {request.url.path}\n".encode() + body)
-    try:
-        answer = answer_once(
-            market.services.store, work, party=caller.party, key=key, content_sha256=content
-        )
-    except AnswerConflict as error:
-        remedy = "draw a new key for a new request"
-        what = "was used for another request"
-        problem = Problem(where="Idempotency-Key", what=what, remedy=remedy)
-        raise Refusal(HTTPStatus.CONFLICT, [problem]) from error
-    headers = {"Idempotent-Replay": "true"} if answer.repeated else None
-    return Response(
-        answer.body, status_code=answer.status, media_type="application/json", headers=headers
-    )
 
 
 @router.post(
@@ -177,7 +146,7 @@ def csv_rows(body: bytes) -> list[dict[str, str]]:
 
 def _csv_order(row: dict[str, str]) -> dict[str, Any]:
     terms = {name: _cell(text) for name, text in row.items() if name not in CSV_PLAIN and text}
-    return {**{name: row.get(name) for name in CSV_PLAIN}, "terms": terms}
+    return {**{name: row[name] for name in CSV_PLAIN if row.get(name)}, "terms": terms}
 
 
 def _cell(text: str) -> object:
@@ -199,20 +168,39 @@ def _take(
         if isinstance(found, list):
             problems += found
             continue
-        key, terms = found
-        new = NewOrder(participant=caller.party, actor=caller.client, terms=terms.decode())
+        key, new = found
         books.setdefault((key.feeder, key.day), (key, []))[1].append((place, new))
+    if not problems:
+        problems = _uncovered(connection, market, caller, books.values(), at)
     if problems:
         raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, problems)
     taken: dict[int, BookOrder] = {}
-    gates: dict[int, datetime] = {}
+    gates: dict[int, datetime | None] = {}
     for _, (key, several) in sorted(books.items()):
         written = add_orders(connection, key, [new for _, new in several])
         for (place, _), order_written in zip(several, written, strict=True):
-            taken[place], gates[place] = order_written, key.gate
+            taken[place], gates[place] = order_written, key.gate_of(order_written.market)
     what = [("submit", order_object(taken[place]), "") for place in sorted(taken)]
     add_actions(connection, what, actor=caller.party, role=caller.role, at=at)
     return [order_answer(taken[place], gates[place]) for place in sorted(taken)]
+
+
+def _uncovered(
+    connection: Connection,
+    market: Market,
+    caller: Caller,
+    books: Iterable[tuple[BookKey, list[tuple[int, NewOrder]]]],
+    at: datetime,
+) -> list[Problem]:
+    """Return what the collateral of a party does not cover, where the rules ask for any."""
+    asked = sum(new.exposure_micro_eur or 0 for _, several in books for _, new in several)
+    if not asked:
+        return []
+    free = free_collateral(connection, caller.party, at).free_micro_eur
+    if asked <= free:
+        return []
+    what = f"may cost up to {asked} micro-EUR, {free} micro-EUR of your collateral are free"
+    return [Problem(where="collateral", what=what, remedy="raise the deposit or offer less")]
 
 
 def order_object(order: BookOrder) -> str:
@@ -228,8 +216,11 @@ def order_answer(
     kept = json.loads(order.terms)
     return OrderAnswer(
         id=order.id,
-        asset=kept["asset"],
+        asset=kept.get("asset"),
+        portfolio=kept.get("portfolio"),
         delivery_day=order.day,
+        market=order.market,
+        exposure_micro_eur=order.exposure_micro_eur,
         kind=kept["kind"],
         terms=kept["terms"],
         state=order.state,
@@ -358,13 +349,16 @@ def withdraw(
 ) -> Response:
     """Withdraw an order of one's own."""
 
-    def gate_of(feeder: str, day: str) -> datetime:
-        return market.calendar.trading_day(feeder, date.fromisoformat(day)).gate
+    def key_of(feeder: str, day: str) -> BookKey:
+        trading = market.calendar.trading_day(feeder, date.fromisoformat(day))
+        return BookKey(
+            feeder=feeder, day=day, gate=trading.gate, last_round_gate=trading.last_round_gate
+        )
 
     def work(connection: Connection, at: datetime) -> tuple[int, str]:
         _visible(connection, caller, order_id)
         order, changed = cancel_order(
-            connection, order_id, actor=caller.client, reason=why.reason, gate_of=gate_of
+            connection, order_id, actor=caller.client, reason=why.reason, key_of=key_of
         )
         if not changed:
             what = "is withdrawn already" if order.state == "cancelled" else "the gate is passed"
@@ -387,5 +381,6 @@ def _visible(connection: Connection, caller: Caller, order_id: str) -> BookOrder
     return order
 
 
-def _gate(market: Market, order: BookOrder) -> datetime:
-    return market.calendar.trading_day(order.feeder, date.fromisoformat(order.day)).gate
+def _gate(market: Market, order: BookOrder) -> datetime | None:
+    day = market.calendar.trading_day(order.feeder, date.fromisoformat(order.day))
+    return day.gate if order.market == DAY_AHEAD else day.last_round_gate

@@ -5,6 +5,10 @@ one order: numbers have no gaps, and a page read once is never added to in the m
 a transaction, too (`close_book`): it waits for those that hold the row, and whoever gets the row
 after it finds the book closed. An order that arrives after the gate's instant is late even if
 nobody has closed the book yet.
+
+Orders of the intraday market stand in the book of their delivery day, too. They take part in every
+round whose gate they precede, until they are withdrawn; each round's gate is a transaction that
+holds the row, and no order is received before a gate that was read already.
 """
 
 from __future__ import annotations
@@ -13,9 +17,9 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, Row, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from data.periods import format_utc, parse_utc
@@ -23,6 +27,9 @@ from dso.clock import SystemClock
 from dso.store.tables import BOOK_ORDER, CLOCK, ORDER_BOOK
 
 ORDER_ID_BYTES: Final = 10
+MarketName = Literal["day_ahead", "intraday"]
+DAY_AHEAD: Final = "day_ahead"
+INTRADAY: Final = "intraday"
 # The simulated market moves in whole seconds; an arrival is told to the microsecond.
 EXACT_UTC: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
 
@@ -39,11 +46,19 @@ class NoSuchOrder(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BookKey:
-    """A book: feeder and local delivery day (ISO), and its gate."""
+    """A book: feeder and local delivery day (ISO), the gate after which nothing enters it any more.
+
+    ``last_round_gate`` is that of the day's last intraday round, None where there are none.
+    """
 
     feeder: str
     day: str
     gate: datetime
+    last_round_gate: datetime | None = None
+
+    def gate_of(self, market: MarketName) -> datetime | None:
+        """Return the last gate of one of the two markets."""
+        return self.gate if market == DAY_AHEAD else self.last_round_gate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,15 +78,22 @@ class BookOrder:
     cancelled_at: str | None
     cancel_actor: str | None
     cancel_reason: str | None
+    market: MarketName = "day_ahead"
+    exposure_micro_eur: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewOrder:
-    """What a party hands in: whose order, sent by which client, its terms as canonical JSON."""
+    """What a party hands in: whose order, sent by which client, its terms as canonical JSON.
+
+    ``exposure_micro_eur`` is the most it may cost, where collateral is asked for.
+    """
 
     participant: str
     actor: str
     terms: str
+    market: MarketName = "day_ahead"
+    exposure_micro_eur: int | None = None
 
 
 def add_orders(
@@ -79,7 +101,6 @@ def add_orders(
 ) -> tuple[BookOrder, ...]:
     """Write orders into their book in the caller's transaction, late ones marked as such."""
     book, now = _take_book(connection, key)
-    late = book.closed_at is not None or now >= key.gate
     rows = [
         {
             "feeder": key.feeder,
@@ -89,12 +110,14 @@ def add_orders(
             "participant": order.participant,
             "actor": order.actor,
             "terms": order.terms,
-            "received_at": now.strftime(EXACT_UTC),
-            "state": "late" if late else "booked",
+            "received_at": _received_at(book, order.market, now),
+            "state": "booked" if _is_open(book, key, order.market, now) else "late",
             "cancelled_number": None,
             "cancelled_at": None,
             "cancel_actor": None,
             "cancel_reason": None,
+            "market": order.market,
+            "exposure_micro_eur": order.exposure_micro_eur,
         }
         for place, order in enumerate(orders, start=1)
     ]
@@ -110,7 +133,7 @@ def cancel_order(
     *,
     actor: str,
     reason: str,
-    gate_of: Callable[[str, str], datetime],
+    key_of: Callable[[str, str], BookKey],
 ) -> tuple[BookOrder, bool]:
     """Withdraw an order in the caller's transaction.
 
@@ -122,8 +145,8 @@ def cancel_order(
         The order.
     actor, reason : str
         Which client withdraws it, and why.
-    gate_of : callable
-        Gate of a feeder and day.
+    key_of : callable
+        Book of a feeder and day.
 
     Returns
     -------
@@ -136,10 +159,10 @@ def cancel_order(
         If there is none.
     """
     found = find_order(connection, order_id)
-    key = BookKey(feeder=found.feeder, day=found.day, gate=gate_of(found.feeder, found.day))
+    key = key_of(found.feeder, found.day)
     book, now = _take_book(connection, key)
     found = find_order(connection, order_id)  # as it is now that we hold the book
-    if found.state != "booked" or book.closed_at is not None or now >= key.gate:
+    if found.state != "booked" or not _is_open(book, key, found.market, now):
         return found, False
     number = book.last_number + 1
     connection.execute(
@@ -148,7 +171,7 @@ def cancel_order(
         .values(
             state="cancelled",
             cancelled_number=number,
-            cancelled_at=now.strftime(EXACT_UTC),
+            cancelled_at=_received_at(book, found.market, now),
             cancel_actor=actor,
             cancel_reason=reason,
         )
@@ -179,10 +202,72 @@ def close_book(connection: Connection, key: BookKey) -> tuple[BookOrder, ...]:
     query = select(BOOK_ORDER).where(
         BOOK_ORDER.c.feeder == key.feeder,
         BOOK_ORDER.c.day == key.day,
+        BOOK_ORDER.c.market == DAY_AHEAD,
         BOOK_ORDER.c.state == "booked",
     )
     rows = connection.execute(query.order_by(BOOK_ORDER.c.number)).all()
     return tuple(_order_of(row._mapping) for row in rows)  # noqa: SLF001 - SQLAlchemy's public name
+
+
+def close_round(connection: Connection, key: BookKey, gate: datetime) -> tuple[BookOrder, ...]:
+    """Close the gate of an intraday round and return the orders that stand for it, by number.
+
+    Closing again, also after later gates, returns the same orders.
+
+    Raises
+    ------
+    ValueError
+        If the gate is still to come.
+    """
+    book, now = _take_book(connection, key)
+    at = gate.strftime(EXACT_UTC)
+    if book.round_closed_at is None or book.round_closed_at < at:
+        if now < gate:
+            raise ValueError(f"the round of {key.feeder} at {gate} is open until then")
+        connection.execute(
+            update(ORDER_BOOK)
+            .where(ORDER_BOOK.c.feeder == key.feeder, ORDER_BOOK.c.day == key.day)
+            .values(round_closed_at=at)
+        )
+    order = BOOK_ORDER.c
+    query = select(BOOK_ORDER).where(
+        order.feeder == key.feeder,
+        order.day == key.day,
+        order.market == INTRADAY,
+        order.received_at < at,
+        or_(order.state == "booked", and_(order.state == "cancelled", order.cancelled_at >= at)),
+    )
+    rows = connection.execute(query.order_by(order.number)).all()
+    return tuple(_order_of(row._mapping) for row in rows)  # noqa: SLF001
+
+
+def booked_exposure_micro_eur(connection: Connection, participant: str, *, since_day: str) -> int:
+    """Return what the booked orders of a party may cost, of delivery days from one on [micro-EUR].
+
+    An order that another one replaced counts until it is withdrawn.
+    """
+    order = BOOK_ORDER.c
+    query = select(func.coalesce(func.sum(order.exposure_micro_eur), 0)).where(
+        order.participant == participant, order.state == "booked", order.day >= since_day
+    )
+    return int(connection.execute(query).scalar_one())
+
+
+def latest_order_for(
+    connection: Connection, feeder: str, day: str, participant: str, terms_asset: str
+) -> BookOrder | None:
+    """Return a party's last day-ahead order in the book for an asset, or None."""
+    order = BOOK_ORDER.c
+    query = select(BOOK_ORDER).where(
+        order.feeder == feeder,
+        order.day == day,
+        order.participant == participant,
+        order.market == DAY_AHEAD,
+        order.state == "booked",
+        order.terms.contains(terms_asset, autoescape=True),
+    )
+    row = connection.execute(query.order_by(order.number.desc()).limit(1)).one_or_none()
+    return None if row is None else _order_of(row._mapping)  # noqa: SLF001
 
 
 def find_order(connection: Connection, order_id: str) -> BookOrder:
@@ -256,6 +341,22 @@ def _take_book(connection: Connection, key: BookKey) -> tuple[Row[Any], datetime
         connection.execute(make(ORDER_BOOK).values(values).on_conflict_do_nothing())
         row = connection.execute(query).one()
     return row, market_now(connection)
+
+
+def _is_open(book: Row[Any], key: BookKey, market: MarketName, now: datetime) -> bool:
+    """Tell whether an order of a market may enter or leave a book that is held."""
+    gate = key.gate_of(market)
+    if gate is None or now >= gate:
+        return False
+    if market == DAY_AHEAD:
+        return book.closed_at is None
+    return book.round_closed_at is None or book.round_closed_at < gate.strftime(EXACT_UTC)
+
+
+def _received_at(book: Row[Any], market: MarketName, now: datetime) -> str:
+    """Return when an order counts as received: never before a gate that was read already."""
+    at = now.strftime(EXACT_UTC)
+    return at if market == DAY_AHEAD else max(at, book.round_closed_at or at)
 
 
 def _count_on(connection: Connection, feeder: str, day: str, number: int) -> None:

@@ -6,13 +6,19 @@ import warnings
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from data.periods import DeliveryDay
+from data.records.network import Network
 from dso.api.app import make_api
 from dso.api.limits import ApiLimits
 from dso.api.market import Market, TradingDay, mandate_id
 from dso.api.tokens import Caller, TokenRing
 from dso.bootstrap import Services, open_services
+from dso.config import load_market
+from dso.cycles.timetable import day_timetable
+from dso.settlement.collateral import CollateralRules
+from dso.store import DueCycle
 from dso.store.due import set_simulated_now
 from dso.store.register import Register
 from dso.store.register_records import Asset, ConnectionPoint, Mandate, Party
@@ -32,7 +38,12 @@ ROLES = {
 
 
 class OneFeeder:
-    """The calendar of one feeder, gate 13:30 local on the day before."""
+    """The calendar of one feeder, gate 13:30 local on the day before, a round every six hours."""
+
+    def __init__(self, folder: Path = Path()) -> None:
+        self.folder = folder
+        self.collateral: CollateralRules | None = None
+        self.networks: dict[str, Network] = {}
 
     def feeders(self) -> tuple[str, ...]:
         return ("village",)
@@ -41,7 +52,23 @@ class OneFeeder:
         assert feeder == "village"
         delivery = DeliveryDay(day=day)
         gate = delivery.instant(datetime(2000, 1, 1, 13, 30).time(), days_before=1)  # noqa: DTZ001
-        return TradingDay(gate=gate, periods=delivery.periods)
+        return TradingDay(
+            gate=gate,
+            periods=delivery.periods,
+            last_round_gate=delivery.periods.end - timedelta(hours=6, minutes=30),
+            collateral=self.collateral,
+        )
+
+    def network(self, feeder: str, day: date) -> Network | None:
+        return self.networks.get(feeder)
+
+    def timetable(self, feeder: str, day: date) -> tuple[DueCycle, ...]:
+        rules = load_market("local-energy", day)
+        return day_timetable(rules, feeder, day)
+
+    def day_folder(self, feeder: str, first_period: datetime) -> Path:
+        day = first_period.astimezone(ZoneInfo("Europe/Berlin")).date()
+        return self.folder / feeder / day.isoformat()
 
 
 class MovingClock:
@@ -91,8 +118,9 @@ class Desk:
     def __init__(self, services: Services, folder: Path, limits: ApiLimits) -> None:
         self.clock = MovingClock()
         self.ring = TokenRing(folder / "keys", issuer="test", clock=self.clock)
+        self.calendar = OneFeeder(folder)
         self.market = Market(
-            services=services, calendar=OneFeeder(), tokens=self.ring, machine=self.clock,
+            services=services, calendar=self.calendar, tokens=self.ring, machine=self.clock,
             limits=limits,
         )  # fmt: skip
         self.app = make_api(self.market)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from data.canonical import sha256_hex, write_atomically
 from data.errors import InputError, Problem, refuse_if_any
-from data.records.posting import Finality
+from data.records.posting import Finality, Receipt
 from dso.settlement.certificate_notes import CertificateNote, append_certificate
 from ledger_adapter.anchors import AnchorBook, Anchoring, anchor_heads
 from ledger_adapter.evm.anchor import EvmAnchor, read_chain_file
@@ -26,7 +26,7 @@ from ledger_adapter.evm.certificates import (
 from ledger_adapter.evm.node import connect
 from ledger_adapter.evm.sender import Sender, read_account
 from ledger_adapter.open_log import open_logs
-from ledger_adapter.ports import LedgerError
+from ledger_adapter.ports import Caps, LedgerError
 from ledger_adapter.publish import head_of_bundle
 from ledger_adapter.sql_log import SqlLog
 
@@ -83,6 +83,54 @@ def opened_chain(
     finally:
         # Not by `with`: it would take an error of the chain for one of the store.
         opened.__exit__(None, None, None)
+
+
+class OperatedAnchor:
+    """The anchor of a running market: opened when it is first asked, again after it was down.
+
+    Parameters
+    ----------
+    chain_file : Path
+        What `dso chain deploy` wrote.
+    key : Path
+        Key file of the poster.
+    book : AnchorBook
+        What the anchor is known to hold.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be used or the extra is missing.
+    """
+
+    def __init__(self, chain_file: Path, key: Path, book: AnchorBook) -> None:
+        self._place = read_chain_file(chain_file)
+        connect(self._place.url)  # a missing extra is told before anything begins
+        self._account = read_account(key)
+        self._book = book
+        self._opened: EvmAnchor | None = None
+
+    @property
+    def caps(self) -> Caps:
+        """What the chain can do."""
+        return self._open().caps
+
+    def submit(self, receipt: Receipt) -> Receipt:
+        """Post a head; `EvmAnchor.submit`."""
+        return self._open().submit(receipt)
+
+    def status(self, key: bytes) -> Receipt:
+        """Read how settled a key is; `EvmAnchor.status`."""
+        return self._open().status(key)
+
+    def evidence(self, key: bytes) -> bytes:
+        """Return the evidence of a head; `EvmAnchor.evidence`."""
+        return self._open().evidence(key)
+
+    def _open(self) -> EvmAnchor:
+        if self._opened is None:
+            self._opened = EvmAnchor(self._place, self._book.receipt, account=self._account)
+        return self._opened
 
 
 def anchor_bundle(chain: OpenChain, bundle: Path | None, evidence: Path | None) -> Anchoring:

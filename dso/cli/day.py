@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
     from dso.cli.progress import make_progress
     from dso.config import load_feeder, load_market
 
-    _check_anchor(arguments)
+    check_anchor(arguments)
     feeder = load_feeder(arguments.feeder, arguments.date)
     rules = load_market(feeder.market, arguments.date)
     # Only now: a slip in the options is answered before the heavy libraries load.
@@ -123,7 +123,7 @@ def run(arguments: argparse.Namespace) -> int:
     return int(outcome.exit_code)
 
 
-def _check_anchor(arguments: argparse.Namespace) -> None:
+def check_anchor(arguments: argparse.Namespace) -> None:
     """Refuse an anchor whose files cannot be read before the day begins."""
     from data.errors import InputError, Problem
 

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from data.readers.simbench import SimbenchGrid
+    from dso.bootstrap import Services
     from dso.scheduler.alarms import Alarms
     from dso.scheduler.operation import Operation, Site
     from dso.scheduler.worker import WorkerRules
+    from ledger_adapter.ports import Anchor
 
 DEFAULT_FEEDER: Final = "1-MV-rural--2-sw"
 
@@ -62,6 +64,16 @@ def add_worker_options(parser: argparse.ArgumentParser) -> None:
         "--readings-stop-at", type=instant, default=None, metavar="T",
         help="rehearse that no reading arrives after this instant",
     )  # fmt: skip
+    parser.add_argument(
+        "--anchor", choices=("evm",), default=None,
+        help="put the ledger's heads on a chain after each posting",
+    )  # fmt: skip
+    parser.add_argument(
+        "--chain", type=Path, default=None, metavar="FILE", help="with --anchor: dso chain deploy's"
+    )
+    parser.add_argument(
+        "--poster-key", type=Path, default=None, metavar="FILE", help="with --anchor: who posts"
+    )
     parser.add_argument("--quiet", action="store_true", help="no log lines")
 
 
@@ -101,15 +113,26 @@ def make_site(arguments: argparse.Namespace) -> Site:
 def open_operation(
     arguments: argparse.Namespace, grids: dict[str, SimbenchGrid] | None = None
 ) -> Iterator[Operation]:
-    """Open store, ledger and keys of a market."""
+    """Open store, ledger and keys of a market, and its anchor where the options name one."""
     from dso.bootstrap import open_services
     from dso.cli.day import default_keys
     from dso.scheduler.operation import Operation
 
+    anchored = getattr(arguments, "anchor", None) is not None
     site = make_site(arguments)
     keys = arguments.keys or default_keys()
     with closing(open_services(arguments.store, out=site.out, keys=keys)) as services:
-        yield Operation(site, services, grids)
+        anchor = make_anchor(arguments, services) if anchored else None
+        yield Operation(site, services, grids, anchor=anchor)
+
+
+def make_anchor(arguments: argparse.Namespace, services: Services) -> Anchor:
+    """Return where heads are published; a chain that is down delays that and nothing else."""
+    from dso.chain import OperatedAnchor
+    from ledger_adapter.anchors import AnchorBook
+
+    book = AnchorBook(services.store.engine, services.ledger.get)
+    return OperatedAnchor(arguments.chain, arguments.poster_key, book)
 
 
 def make_alarms(arguments: argparse.Namespace) -> Alarms:

@@ -48,12 +48,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the cycle for every feeder named and say how it ended."""
+    from dso.cli.day import check_anchor
     from dso.clock import ReplayClock
     from dso.scheduler.one_cycle import run_cycle_at
     from dso.scheduler.worker import Worker
 
     set_up_log(quiet=arguments.quiet)
     alarms, code = make_alarms(arguments), 0
+    check_anchor(arguments)
     with open_operation(arguments) as operation:
         worker = Worker(
             operation,

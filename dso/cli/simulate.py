@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the days and say what came out; 1 where a cycle failed without a fallback."""
     from data.errors import InputError, Problem
+    from dso.cli.day import check_anchor
     from dso.scheduler.simulate import simulate
     from dso.scheduler.worker import Worker
     from dso.store.due import StoreClock
@@ -56,6 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError([Problem(where="--days", what=f"{arguments.days} is not positive")])
     set_up_log(quiet=arguments.quiet)
     alarms = make_alarms(arguments)
+    check_anchor(arguments)
     with open_operation(arguments) as operation:
         worker = None
         if not arguments.no_work:

@@ -62,12 +62,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Work until told to end."""
     from data.errors import InputError, Problem
     from dso.bootstrap import load_grid
+    from dso.cli.day import check_anchor
     from dso.scheduler.supervisor import Supervisor
 
     if arguments.processes < 1:
         raise InputError([Problem(where="--processes", what="must be positive")])
     set_up_log(quiet=arguments.quiet)
     make_alarms(arguments)  # refuses wrong options before anything starts
+    check_anchor(arguments)
     grids: dict[str, SimbenchGrid] = {}
     if arguments.preload is not None:
         site = make_site(arguments)

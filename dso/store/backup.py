@@ -25,6 +25,7 @@ from dso.store.migrations import VERSION_TABLE
 from dso.store.results import balances_micro_eur
 from dso.store.store import Store
 from dso.store.tables import METADATA
+from ledger_adapter.anchors import ANCHOR_METADATA
 from ledger_adapter.keys import OperatorKeys
 from ledger_adapter.outbox import OUTBOX_METADATA, create_outbox
 from ledger_adapter.payloads import PAYLOAD_METADATA
@@ -68,16 +69,17 @@ class StoreState:
 def all_tables() -> tuple[Table, ...]:
     """Return every table of the database, those that others refer to first."""
     groups = (
-        METADATA, OUTBOX_METADATA, PAYLOAD_METADATA, RECORD_TABLES.metadata,
+        METADATA, OUTBOX_METADATA, PAYLOAD_METADATA, ANCHOR_METADATA, RECORD_TABLES.metadata,
         ACTION_TABLES.metadata,
     )  # fmt: skip
     return tuple(table for metadata in groups for table in metadata.sorted_tables)
 
 
 def create_all(store: Store, keys: OperatorKeys) -> tuple[SqlLog, SqlLog]:
-    """Make the tables of outbox, payloads and both logs where they are missing; return the logs."""
+    """Make what is missing of outbox, payloads, anchor and both logs; return the logs."""
     create_outbox(store.engine)
     PAYLOAD_METADATA.create_all(store.engine)
+    ANCHOR_METADATA.create_all(store.engine)
     records = SqlLog(store.engine, keys.signer)
     return records, SqlLog(store.engine, keys.actions, ACTION_TABLES)
 

@@ -109,6 +109,7 @@ def test_each_rule_is_breached_by_what_it_names() -> None:
         (["--alarm-on", "red,blue"], "'blue' is unknown"),
         (["--alarm-webhook", "file:///etc/passwd"], "is no HTTP address"),
         (["--days", "0"], "is not positive"),
+        (["--anchor", "evm"], "needs --chain FILE and --poster-key FILE"),
     ],
 )
 def test_wrong_options_are_refused_before_anything_starts(

@@ -17,10 +17,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from data.errors import InputError
 from data.periods import parse_utc
 from dso.clock import ReplayClock
 from dso.cycles.perform import CycleResult
 from dso.cycles.stages import Desk
+from dso.scheduler import simulate as simulate_module
 from dso.scheduler import worker as worker_module
 from dso.scheduler.alarms import Alarms
 from dso.scheduler.operation import Operation, Site
@@ -105,6 +107,44 @@ def test_a_simulation_goes_on_where_it_was_stopped(
     done = simulate(market.operation, first=DAY, days=1, worker=worker)
     assert done.outcomes == {"done": 112}
     assert count == 113  # the one that was interrupted ran again, no other
+
+
+def test_a_scheduler_beside_a_simulation_inserts_nothing(
+    market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `dso serve` on the store of `dso simulate`: the simulation is the elected one."""
+
+    def nothing(*_: Any, **__: Any) -> CycleResult:
+        return CycleResult(light="green", fallbacks=())
+
+    monkeypatch.setattr(worker_module, "perform_cycle", nothing)
+    monkeypatch.setattr(worker_module, "tell_setpoints", nothing)
+    store = market.operation.services.store
+    beside = Operation(market.operation.site, market.operation.services)
+    election = Election(store, role="scheduler", holder="served")
+    clock, added = StoreClock(store), []
+    worker = Worker(market.operation, clock=clock, rules=WorkerRules(name="w"), alarms=Alarms())
+
+    def look(_: datetime) -> None:
+        added.append(insert_on_time(beside, election, clock, since=DAY))
+
+    done = simulate(market.operation, first=DAY, days=1, worker=worker, progress=look)
+    assert done.outcomes == {"done": 112}
+    assert set(added) == {0}
+    assert insert_on_time(beside, election, clock, since=DAY) > 0  # it goes on with the next day
+
+
+def test_a_simulation_on_a_store_that_is_served_is_refused(
+    market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(simulate_module, "ELECTION_WAIT_S", 0.2)
+    store = market.operation.services.store
+    served = Election(store, role="scheduler", holder="served")
+    assert served.lead()
+    with pytest.raises(InputError, match="another scheduler leads it"):
+        simulate(market.operation, first=DAY, days=1, worker=None)
+    assert market.operation.queue.states() == ()
+    served.resign()
 
 
 def test_only_the_elected_scheduler_inserts(market: Market) -> None:

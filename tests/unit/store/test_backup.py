@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from dso.store.backup import (
 )
 from dso.store.readings import MeterReading, add_readings
 from dso.store.tables import SETTLEMENT_LINE
+from ledger_adapter.anchors import AnchorBook
 from ledger_adapter.keys import OperatorKeys, load_or_create_keys
 from ledger_adapter.outbox import drain_outbox, enqueue_batch, queued_batches
 from tests.unit.store.conftest import NOW
@@ -63,7 +65,8 @@ def fill(store: Store, keys: OperatorKeys) -> Store:
             )  # fmt: skip
         leaves = tuple(f"leaf {number}".encode() for number in range(300))
         enqueue_batch(connection, Batch(key=b"a" * 32, leaves=leaves))
-    drain_outbox(store.engine, records)
+    (posted,) = drain_outbox(store.engine, records)
+    AnchorBook(store.engine, records.get).record(replace(posted, anchor={"block": 7}))
     actions.post(Batch(key=b"c" * 32, leaves=(b"somebody did something",)))
     with store.transaction() as connection:
         enqueue_batch(connection, Batch(key=b"b" * 32, leaves=(b"waiting",)))
@@ -93,6 +96,9 @@ def test_saved_destroyed_restored(
     assert records.head() == create_all(filled, keys)[0].head()
     assert records.find_damage() == actions.find_damage() == []
     assert [batch.key for batch in queued_batches(empty.engine)] == [b"b" * 32]
+    anchored = AnchorBook(empty.engine, records.get).receipt(b"a" * 32)
+    assert anchored is not None
+    assert anchored.anchor == {"block": 7}
     # and life goes on: rows are numbered after those restored, the log grows
     drain_outbox(empty.engine, records)
     assert records.head().size == 301

@@ -21,7 +21,8 @@ from dso.api.models import (
 )
 from dso.api.problems import Refusal, not_found, problem_responses
 from dso.api.rights import AsMeterData, AsReader, InMarket, RequestKey, own_only
-from dso.api.routes_orders import CSV_MEDIA_TYPE, RawBody, csv_rows, once
+from dso.api.once import RawBody, once
+from dso.api.routes_orders import CSV_MEDIA_TYPE, csv_rows
 from dso.api.routes_results import READ, End, Start, check_span
 from dso.api.tokens import Caller
 from dso.store.access import add_actions

@@ -1,0 +1,1 @@
+"""Flexibility procurement as the operator does it: request, tender, buy, settle."""

@@ -45,6 +45,8 @@ class CycleRules:
         Attempts at a cycle before its fallback is taken.
     forecast_every_minutes : int
         How often a forecast takes in the newest readings, beside every gate [min].
+    real_time_every_minutes : int or None
+        How often setpoints are told, a divisor of the market time unit [min]; None: once a period.
     """
 
     settlement_at: time = time(6)
@@ -52,6 +54,7 @@ class CycleRules:
     release_signatures: int = 0
     attempts_max: int = 3
     forecast_every_minutes: int = 60
+    real_time_every_minutes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

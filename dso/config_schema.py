@@ -128,6 +128,7 @@ class CyclesSchema(Strict):
     release_signatures: Annotated[int, Field(ge=0, le=5)] = 0
     attempts_max: Annotated[int, Field(ge=1, le=100)] = 3
     forecast_every_minutes: Annotated[int, Field(ge=15, le=1440, multiple_of=15)] = 60
+    real_time_every_minutes: Annotated[int, Field(ge=1, le=60)] | None = None
 
     @field_validator("settlement_at", mode="before")
     @classmethod
@@ -162,6 +163,8 @@ class MarketSchema(Versioned):
     def _whole_periods(self) -> Self:
         if 60 % self.mtu_minutes:
             raise ValueError("mtu_minutes must divide the hour")
+        if self.mtu_minutes % (self.cycles.real_time_every_minutes or self.mtu_minutes):
+            raise ValueError("cycles.real_time_every_minutes must divide mtu_minutes")
         if self.intraday.every_minutes % self.mtu_minutes:
             raise ValueError("intraday.every_minutes must be whole periods")
         if self.intraday.binding_periods * self.mtu_minutes < self.intraday.every_minutes:

@@ -30,7 +30,7 @@ NO_SCHEDULE: Final = CycleResult(
 
 
 def tell_setpoints(desk: Desk, due: DueCycle) -> CycleResult:
-    """Tell every asset its power of one period, and keep what was told.
+    """Tell every asset its power at one instant, and keep what was told.
 
     Only clearings that were published by now bind: one that waits for a signature, is late or was
     skipped leaves the positions before it in force. Without any, nobody is told anything and
@@ -55,7 +55,7 @@ def tell_setpoints(desk: Desk, due: DueCycle) -> CycleResult:
     )
     with store.transaction() as connection:
         add_setpoints(connection, key, told)
-    label = format_utc(due.first_period)
+    label = plan.periods.labels()[period]
     return CycleResult(light=light_of_clearing(folder, (label,)), fallbacks=())
 
 

@@ -55,7 +55,7 @@ def day_timetable(
     day : date
         Local delivery day.
     real_time : bool
-        Whether setpoints are told period by period and the forecast is made anew every hour;
+        Whether setpoints are told by the clock and the forecast is made anew every hour;
         without it, setpoints are told as the day's dispatch and forecasts made at gates alone.
     """
     found = [*_market_lane(rules, feeder, day)]
@@ -128,19 +128,22 @@ def _updates(rules: MarketRules, feeder: str, day: date) -> Iterator[DueCycle]:
 
 
 def _real_time_lane(rules: MarketRules, feeder: str, day: date) -> Iterator[DueCycle]:
+    """Yield when setpoints are told: once a period, or as often as the rules say."""
     delivery = DeliveryDay(day=day, timezone=rules.timezone, mtu_minutes=rules.mtu_minutes)
     periods = delivery.periods
-    for start in periods.starts:
+    every = timedelta(minutes=rules.cycles.real_time_every_minutes or rules.mtu_minutes)
+    for number in range((periods.end - periods.start) // every):
+        at = periods.start + number * every
         yield DueCycle(
             market=rules.id,
             feeder=feeder,
             cycle=REAL_TIME,
-            first_period=start,
+            first_period=at,
             lane=REAL_TIME_LANE,
             day=day,
-            due_at=start,
-            late_after=start + LATE_AFTER,
-            skip_after=start + periods.mtu,
+            due_at=at,
+            late_after=at + min(LATE_AFTER, every),
+            skip_after=at + every,
         )
 
 

@@ -66,7 +66,7 @@ def fill(store: Store, keys: OperatorKeys) -> Store:
         leaves = tuple(f"leaf {number}".encode() for number in range(300))
         enqueue_batch(connection, Batch(key=b"a" * 32, leaves=leaves))
     (posted,) = drain_outbox(store.engine, records)
-    AnchorBook(store.engine, records.get).record(replace(posted, anchor={"block": 7}))
+    AnchorBook(store.engine, records.get).record(replace(posted, anchor={"block": "7"}))
     actions.post(Batch(key=b"c" * 32, leaves=(b"somebody did something",)))
     with store.transaction() as connection:
         enqueue_batch(connection, Batch(key=b"b" * 32, leaves=(b"waiting",)))
@@ -98,7 +98,7 @@ def test_saved_destroyed_restored(
     assert [batch.key for batch in queued_batches(empty.engine)] == [b"b" * 32]
     anchored = AnchorBook(empty.engine, records.get).receipt(b"a" * 32)
     assert anchored is not None
-    assert anchored.anchor == {"block": 7}
+    assert anchored.anchor == {"block": "7"}
     # and life goes on: rows are numbered after those restored, the log grows
     drain_outbox(empty.engine, records)
     assert records.head().size == 301

@@ -16,6 +16,7 @@ from dso.report.read_clearing import (
     Axes,
     Window,
     empty_grid,
+    fill_without_clearing,
     price_view,
     read_causes,
     read_grid,
@@ -76,10 +77,19 @@ def read_day_folder(folder: Path) -> DayView:
     axes = Axes.of(periods, feeder)
     whole = Window(first=0, end=len(periods))
 
+    clearing = read_summary(reader, CLEARING, "Day ahead", axes, whole)
+    import_price = read_import_price(reader, CLEARING, axes)
+    blank = not clearing.status.startswith("certified")
     prices = np.full((len(PRICE_COLUMNS), len(axes.bus), len(periods)), np.nan)
-    read_prices(reader, CLEARING, axes, prices, whole)
+    read_prices(reader, CLEARING, axes, prices, whole, blank=blank)
     grid = empty_grid(axes)
-    read_grid(reader, CLEARING, axes, grid, whole)
+    read_grid(reader, CLEARING, axes, grid, whole, blank=blank)
+    unpriced = fill_without_clearing(prices, import_price) if blank else 0
+    if unpriced:
+        notes.append(
+            f"The day-ahead clearing is {clearing.status} and has no prices in {unpriced} periods; "
+            "the upstream price is shown where no round replaced them."
+        )
     final_prices, final_grid, rounds = _rounds(reader, axes, prices, grid, notes)
 
     violations = read_violations(reader, axes)
@@ -100,12 +110,12 @@ def read_day_folder(folder: Path) -> DayView:
         stages=tuple(text_of(stage, "name") for stage in objects_of(about, "stages")),
         periods=periods,
         feeder=feeder,
-        import_price_eur_per_mwh=read_import_price(reader, CLEARING, axes),
+        import_price_eur_per_mwh=import_price,
         day_ahead=price_view(prices),
         final=price_view(final_prices),
         day_ahead_grid=grid,
         final_grid=final_grid,
-        clearing=read_summary(reader, CLEARING, "Day ahead", axes, whole),
+        clearing=clearing,
         rounds=rounds,
         causes=read_causes(reader, CLEARING, axes),
         orders_by_status=read_order_states(reader, CLEARING),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data.periods import Periods
 from dso.report.tables import (
@@ -65,8 +67,14 @@ class Window:
     end: int
 
 
-def read_prices(reader: FolderReader, folder: str, axes: Axes, into: Floats, at: Window) -> None:
-    """Fill ``into``, shape (5, buses, periods), with the window's prices of one clearing."""
+def read_prices(
+    reader: FolderReader, folder: str, axes: Axes, into: Floats, at: Window, *, blank: bool = False
+) -> None:
+    """Fill ``into``, shape (5, buses, periods), with the window's prices of one clearing.
+
+    ``blank``: its cells may be empty (NaN), for it found no schedule.
+    """
+    empty = math.nan if blank else None
     name = f"{folder}/prices.csv"
     for row, cells in reader.rows(name, ("bus", "period_start", *PRICE_COLUMNS)):
         period = axes.period.get(cells[1])
@@ -79,12 +87,24 @@ def read_prices(reader: FolderReader, folder: str, axes: Axes, into: Floats, at:
         if bus is None:
             reader.complain(f"{name} row {row}", f"bus {cells[0]} is not on feeder_map.json")
         elif period >= at.first:
-            into[:, bus, period] = [reader.number(name, row, cell) for cell in cells[2:]]
-    missing_cells(reader, name, into[0][:, at.first : at.end], "prices")
+            into[:, bus, period] = [
+                reader.number(name, row, cell, blank=empty) for cell in cells[2:]
+            ]
+    if not blank:
+        missing_cells(reader, name, into[0][:, at.first : at.end], "prices")
 
 
-def read_grid(reader: FolderReader, folder: str, axes: Axes, into: GridView, at: Window) -> None:
-    """Fill the window's voltages, loadings and powers of one clearing."""
+def read_grid(
+    reader: FolderReader,
+    folder: str,
+    axes: Axes,
+    into: GridView,
+    at: Window,
+    *,
+    blank: bool = False,
+) -> None:
+    """Fill the window's voltages, loadings and powers of one clearing; as `read_prices`."""
+    empty = math.nan if blank else None
     name = f"{folder}/buses.csv"
     for row, cells in reader.rows(name, ("bus", "period_start", "vm_pu")):
         period = axes.period.get(cells[1])
@@ -94,8 +114,9 @@ def read_grid(reader: FolderReader, folder: str, axes: Axes, into: GridView, at:
         if bus is None or period is None:
             reader.complain(f"{name} row {row}", "bus or period is unknown to this day")
         elif period >= at.first:
-            into.vm_pu[bus, period] = reader.number(name, row, cells[2])
-    missing_cells(reader, name, into.vm_pu[:, at.first : at.end], "voltages")
+            into.vm_pu[bus, period] = reader.number(name, row, cells[2], blank=empty)
+    if not blank:
+        missing_cells(reader, name, into.vm_pu[:, at.first : at.end], "voltages")
     name = f"{folder}/branches.csv"
     columns = ("element_kind", "element", "period_start", "p_from_mw", "loading_percent")
     for row, cells in reader.rows(name, columns):
@@ -106,8 +127,20 @@ def read_grid(reader: FolderReader, folder: str, axes: Axes, into: GridView, at:
         if branch is None or period is None:
             reader.complain(f"{name} row {row}", "branch or period is unknown to this day")
         elif period >= at.first:
-            into.p_from_mw[branch, period] = reader.number(name, row, cells[3])
-            into.loading_percent[branch, period] = reader.number(name, row, cells[4])
+            power, loading = (reader.number(name, row, cell, blank=empty) for cell in cells[3:5])
+            into.p_from_mw[branch, period] = power
+            into.loading_percent[branch, period] = loading
+
+
+def fill_without_clearing(prices: Floats, import_price_eur_per_mwh: Floats) -> int:
+    """Let the wholesale price stand where no clearing gave prices; return in how many periods.
+
+    It is what imbalance is settled at there; nothing was traded.
+    """
+    empty: NDArray[np.bool_] = np.isnan(prices[0]).all(axis=0)
+    prices[:, :, empty] = 0.0
+    prices[:2, :, empty] = import_price_eur_per_mwh[empty]  # the price, and its energy part
+    return int(empty.sum())
 
 
 def empty_grid(axes: Axes) -> GridView:

@@ -6,13 +6,16 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import plotly.graph_objects as go
 import pytest
 
 from dso.report import build_report
 from dso.report.colours import THEMES, Scale
+from dso.report.day_folder import read_day_folder
 from dso.report.figures import all_figures
 from dso.report.page import headline, verdict
+from dso.report.states import period_states
 from dso.report.views import DayView
 from tests.support.page_reader import PageReader
 
@@ -80,6 +83,28 @@ def test_headline_says_what_the_files_say(day: DayView, written_day: Path) -> No
     assert tiles["Ledger root"].value == f"{root[:6]}…{root[-6:]}"
     assert all(tile.unit for label, tile in tiles.items() if label != "Ledger root")
     assert verdict(day)[:2] == ("The market kept the feeder inside its limits.", "good")
+
+
+def test_a_day_without_any_valid_clearing_has_its_page(copied_day: Path) -> None:
+    """As a skipped clearing leaves it: every cell empty, only the upstream price is known."""
+    clearing = copied_day / "clearing"
+    for path in clearing.rglob("summary.json"):
+        path.write_text(path.read_text("utf-8").replace('"certified"', '"uncertified"'), "utf-8")
+    for folder in (clearing, *(clearing / "intraday").iterdir()):
+        for name, keys in (("prices.csv", 2), ("buses.csv", 2), ("branches.csv", 3)):
+            if (folder / name).exists():
+                header, *rows = (folder / name).read_text("utf-8").splitlines()
+                empty = "," * (header.count(",") + 1 - keys)
+                emptied = [",".join(row.split(",")[:keys]) + empty for row in rows]
+                (folder / name).write_text("\n".join([header, *emptied]) + "\n", "utf-8")
+    day = read_day_folder(copied_day)
+    assert set(period_states(day)) == {"red"}
+    assert (day.final.dlmp == day.import_price_eur_per_mwh).all()
+    assert not day.final.congestion.any()
+    assert np.isnan(day.final_grid.vm_pu).all()
+    text = PageReader(build_report(copied_day).decode()).text
+    assert "Not every clearing of this day is certified." in text
+    assert f"has no prices in {len(day.periods)} periods; the upstream price is shown" in text
 
 
 def test_an_uncertified_round_is_the_headline(edit: Edit) -> None:

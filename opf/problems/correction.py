@@ -4,7 +4,7 @@ What the market wants of each unit is the starting point. Where that would break
 small margin, one linear programme over the units changes it,
 
     min  sum_i (up_i u_i + down_i d_i + var_i |q_i - q_i wanted|) + scarcity sum_k slack_k
-    s.t. p_i = p_i wanted + u_i - d_i, p_min <= p <= p_max, |q_i| <= q_max_i, |q_i| <= tan_i p_i
+    s.t. p_i = p_i wanted + u_i - d_i, p_min <= p <= p_max, q_min <= q <= q_max, |q_i| <= tan_i p_i
          g_k + (dg_k/ds) ds <= g_k max - margin_k + slack_k max_i |dg_k/dp_i|
 
 around the AC point, and again around the AC point this leads to, until the AC state holds. Slack is
@@ -55,8 +55,8 @@ class Units:
         Injection the market wants [MW, Mvar].
     p_mw_min, p_mw_max : ndarray
         What it can do in this minute; a unit that does not follow has both at what it does.
-    q_mvar_max : ndarray
-        |q| at most [Mvar].
+    q_mvar_min, q_mvar_max : ndarray
+        Its reactive power [Mvar].
     tan_max : ndarray
         |q| <= tan_max |p|; ``inf`` where the inverter does not mind.
     up_eur_per_mwh, down_eur_per_mwh, var_eur_per_mvarh : ndarray
@@ -69,6 +69,7 @@ class Units:
     q_mvar: Floats
     p_mw_min: Floats
     p_mw_max: Floats
+    q_mvar_min: Floats
     q_mvar_max: Floats
     tan_max: Floats
     up_eur_per_mwh: Floats
@@ -298,7 +299,7 @@ def _solve_step(
         blocks,
         lower,
         upper,
-        np.concatenate([units.p_mw_min, -units.q_mvar_max, np.zeros(3 * n + k)]),
+        np.concatenate([units.p_mw_min, units.q_mvar_min, np.zeros(3 * n + k)]),
         np.concatenate([units.p_mw_max, units.q_mvar_max, infinite]),
     )  # fmt: skip
     if solution is None:
@@ -323,8 +324,8 @@ def _refuse_unusable(at: MonitoredGrid, other: Complexes, units: Units, margin: 
         if units.name.count(name) > 1
     ]
     for field in (
-        "p_mw", "q_mvar", "p_mw_min", "p_mw_max", "q_mvar_max", "up_eur_per_mwh",
-        "down_eur_per_mwh", "var_eur_per_mvarh",
+        "p_mw", "q_mvar", "p_mw_min", "p_mw_max", "q_mvar_min", "q_mvar_max",
+        "up_eur_per_mwh", "down_eur_per_mwh", "var_eur_per_mvarh",
     ):  # fmt: skip
         value = getattr(units, field)
         if value.shape != (len(units),):
@@ -338,13 +339,14 @@ def _refuse_unusable(at: MonitoredGrid, other: Complexes, units: Units, margin: 
         Problem(where=units.name[row], what=f"tan_max is {units.tan_max[row]}")
         for row in np.flatnonzero(~(units.tan_max >= 0.0)).tolist()
     ]
-    problems += [
-        Problem(
-            where=units.name[row],
-            what=f"can do {units.p_mw_min[row]} to {units.p_mw_max[row]} MW: nothing",
-        )
-        for row in np.flatnonzero(units.p_mw_min > units.p_mw_max).tolist()
-    ]
+    for low, high, unit in (
+        (units.p_mw_min, units.p_mw_max, "MW"),
+        (units.q_mvar_min, units.q_mvar_max, "Mvar"),
+    ):
+        problems += [
+            Problem(where=units.name[row], what=f"can do {low[row]} to {high[row]} {unit}: nothing")
+            for row in np.flatnonzero(low > high).tolist()
+        ]
     for name, array, size in (
         ("other", other, at.grid.node_count), ("margin", margin, len(at.limits)),
     ):  # fmt: skip

@@ -129,7 +129,7 @@ def _update(
         ]
     )
     for _ in range(ROUNDS if len(errors) else 0):
-        value, jacobian = _measurement(at, state, nodes, measured.exchange is not None)
+        value, jacobian = _measurement(at, state, nodes, exchange=measured.exchange is not None)
         reading = readings
         if measured.exchange is not None:
             reading = np.concatenate([readings, [measured.exchange.real, measured.exchange.imag]])
@@ -146,7 +146,7 @@ def _update(
 
 
 def _measurement(
-    at: MonitoredGrid, state: AcState, nodes: Ints, exchange: bool
+    at: MonitoredGrid, state: AcState, nodes: Ints, *, exchange: bool
 ) -> tuple[Floats, Floats]:
     """Return what the model says of each measurement, and its gradient by (p, q) of the nodes."""
     count, total = len(nodes), at.grid.node_count

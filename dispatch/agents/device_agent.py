@@ -383,10 +383,13 @@ class DeviceAgent:
         if known is not None:
             same = known.told == told
             return ("duplicate", True) if same else ("sequence_taken", False)
-        if now is not None and told.expires_at <= now.earliest:
-            return "expired", False
         if book.is_older(told):
             return "older_sequence", False
+        if now is not None and told.expires_at <= now.earliest:
+            # It came too late to be followed, yet what it replaced is replaced.
+            book.begun = told.sequence
+            book.advance(now)
+            return "expired", False
         if len(book.kept) >= KEPT_MAX:
             return "too_many_kept", False
         book.kept[told.sequence] = _Kept(told, letter)

@@ -66,8 +66,9 @@ class Station:
         for letter in due:
             for answer in self.agent.receive(letter, at):
                 self._link.send(answer)
-        for request in self.agent.requests(at):
-            self._link.send(request)
+        if self._link.is_up:
+            for request in self.agent.requests(at):
+                self._link.send(request)
 
     def command(self, at: LocalTime, vm_pu: float | None = None) -> Command:
         """Return what the device is to do now."""

@@ -55,6 +55,7 @@ class InProcessLink:
 
     def __init__(self, channel: InProcessChannel, asset: str) -> None:
         self._channel, self._asset = channel, asset
+        self.is_up = True
 
     def send(self, message: Uplink) -> None:
         """Hand a message to the market."""

@@ -208,6 +208,11 @@ class MqttDeviceLink:
             will=Will(topic=up_topic(root, gone), payload=write_uplink(gone)),
         )
 
+    @property
+    def is_up(self) -> bool:
+        """Whether the broker is there."""
+        return self.connection.is_up
+
     def send(self, message: Uplink) -> None:
         """Publish a message, or keep it until the broker is back; a stale question is not kept."""
         if self.connection.is_up:

@@ -34,6 +34,11 @@ class Channel(Protocol):
 class DeviceLink(Protocol):
     """A device's end of a channel."""
 
+    @property
+    def is_up(self) -> bool:
+        """Whether a message that is sent now leaves now."""
+        ...
+
     def send(self, message: Uplink) -> None:
         """Take a message to the market; one that cannot leave now leaves later."""
         ...

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from ledger_adapter.evm.libraries import keeping_recursion_limit
+from tests.support.mosquitto_program import find_program
 
 # as the command does: numpy is not imported yet
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -115,3 +116,13 @@ def postgres_url(postgres_server_url: str) -> Iterator[str]:
 def mqtt_url() -> str:
     """URL of an MQTT broker."""
     return _service_url("DSO_TEST_MQTT_URL", "MQTT tests", 1883)
+
+
+@pytest.fixture(scope="session")
+def mosquitto_program() -> str:
+    """Path of the broker's program, for tests that kill a broker of their own."""
+    found = find_program()
+    if found is None:
+        _missing("tests of a broker of their own", "install mosquitto")
+        raise AssertionError("unreachable")
+    return found

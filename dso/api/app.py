@@ -12,14 +12,18 @@ from fastapi import FastAPI, Request, Response
 from dso.api import (
     routes_access,
     routes_collateral,
+    routes_forecasts,
     routes_ledger,
+    routes_market,
     routes_meters,
     routes_orders,
     routes_results,
+    routes_runs,
+    routes_studies,
 )
 from dso.api.limits import BodyLimit
 from dso.api.market import Market
-from dso.api.models import BulkOrders, BulkReadings
+from dso.api.models import BulkOrders, BulkReadings, StudyRequest
 from dso.api.problems import ProblemBody, add_problem_handlers
 from dso.api.rights import PREFIX
 
@@ -28,9 +32,10 @@ The interface of a local electricity market. Execution is by clearing alone: nob
 here. Instants carry an offset; energy is Wh, power in orders MW, money micro-EUR. Refusals are
 problem+json and list every problem."""
 ROUTES: Final = (
-    routes_access, routes_orders, routes_collateral, routes_results, routes_meters, routes_ledger,
+    routes_access, routes_market, routes_orders, routes_collateral, routes_results, routes_runs,
+    routes_forecasts, routes_studies, routes_meters, routes_ledger,
 )  # fmt: skip
-SCHEMAS: Final = (ProblemBody, BulkOrders, BulkReadings)
+SCHEMAS: Final = (ProblemBody, BulkOrders, BulkReadings, StudyRequest)
 
 
 def make_api(market: Market, app: FastAPI | None = None) -> FastAPI:

@@ -16,7 +16,6 @@ from dso.api.limits import ApiLimits, RateLimiter
 from dso.cycles.plan import intraday_rounds
 from dso.cycles.timetable import day_timetable
 from dso.settlement.collateral import CollateralRules
-from dso.store.due import DueQueue
 from dso.store.register import Register
 from dso.store.register_records import Asset, ConnectionPoint, Mandate, Party
 
@@ -165,11 +164,6 @@ class Market:
         addresses = RateLimiter(per_s=limits.anonymous_per_s, burst=limits.anonymous_burst)
         object.__setattr__(self, "parties", parties)
         object.__setattr__(self, "addresses", addresses)
-
-    @property
-    def queue(self) -> DueQueue:
-        """The queue of due cycles."""
-        return DueQueue(self.services.store)
 
 
 def current(connection: Connection, kind: type[V], name: str, at: datetime) -> V | None:

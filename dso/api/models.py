@@ -51,6 +51,7 @@ AssetName = Annotated[
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*/(sgen|load|storage|unit):[0-9]{1,9}$", max_length=100
     ),
 ]
+Watts = Annotated[int, Field(ge=-(10**12), le=10**12)]
 MicroEur = Annotated[int, Field(ge=-(10**15), le=10**15)]
 Share = Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)]
 
@@ -304,3 +305,136 @@ class CollateralAnswer(BaseModel):
     owed_micro_eur: int
     booked_micro_eur: int
     free_micro_eur: int
+
+
+class CycleRequest(Request):
+    """Which cycle of a delivery day is asked for, and why."""
+
+    feeder: Name
+    cycle: Name = Field(examples=["day_ahead"])
+    delivery_day: Day
+    first_period: Instant | None = Field(
+        default=None, description="Where the day has several, as of intraday rounds"
+    )
+    reason: Text
+
+
+class CycleAnswer(BaseModel):
+    """A cycle as it stands in the queue."""
+
+    id: int
+    market: str
+    feeder: str
+    cycle: str
+    first_period: str
+    revision: int
+    day: str
+    due_at: str
+    state: str
+    light: str | None
+    remark: str
+    attempt: int
+    finished_at: str | None
+
+
+class Explanation(BaseModel):
+    """Two sentences, notes, and the numbers behind them (docs/explain.md)."""
+
+    format: str
+    kind: str
+    run: dict[str, Any]
+    sentences: list[str]
+    notes: list[str]
+    details: dict[str, Any]
+
+
+class ForecastValue(Request):
+    """Power of one period [W], in the asset's own direction: a load's draw, a generator's feed."""
+
+    period_start: Instant
+    q50_w: Watts
+    q10_w: Watts | None = None
+    q90_w: Watts | None = None
+
+
+class ForecastRequest(Request):
+    """A forecast of an asset by somebody else: who made it, when, and what it says."""
+
+    source: Text = Field(examples=["weather service X, model 7"])
+    asset: AssetName
+    issued_at: Instant
+    period_minutes: Literal[5, 10, 15, 30, 60] = 15
+    values: list[ForecastValue] = Field(min_length=1, max_length=3000)
+
+
+class ForecastAnswer(BaseModel):
+    """A forecast as it is kept; ``left_out`` counts values that the asset cannot reach."""
+
+    id: int
+    party: str
+    source: str
+    asset: str
+    issued_at: str
+    received_at: str
+    sha256: str
+    periods: int
+    left_out: int
+
+
+class ForecastComparison(BaseModel):
+    """A forecast beside our newest one: periods in both, medians outside our 10-90 % band [W]."""
+
+    periods: int
+    outside_our_band: int
+    mean_difference_w: int
+
+
+class ReceivedForecastAnswer(ForecastAnswer):
+    """A forecast with its values and the comparison, None where ours has none of its periods."""
+
+    values: list[dict[str, Any]]
+    comparison: ForecastComparison | None
+
+
+class MarketAnswer(BaseModel):
+    """The market's time, the kinds of orders, and gates and rules of each feeder."""
+
+    now: str
+    kinds: list[str]
+    intraday_kinds: list[str]
+    feeders: list[dict[str, Any]]
+
+
+class DisclosureRequest(Request):
+    """Which fields of a record are shown."""
+
+    fields: list[Name] = Field(min_length=1, max_length=20, examples=[["verb", "at_utc"]])
+
+
+class Disclosure(BaseModel):
+    """A disclosure file, as `gridclear-verify` reads it."""
+
+    text: str
+
+
+class StudyRequest(Request):
+    """A study folder as JSON: text of each file by name."""
+
+    name: Text = Field(examples=["3 MW PV at the end of a feeder"])
+    files: dict[str, str] = Field(
+        min_length=1, max_length=20, examples=[{"study.toml": "...", "orders.json": "[]"}]
+    )
+
+
+class StudyAnswer(BaseModel):
+    """A study and where it stands; ``said`` lists the problems of one that was refused."""
+
+    id: int
+    name: str
+    sha256: str
+    submitted_at: str
+    state: Literal["waiting", "running", "done", "refused", "failed"]
+    exit_code: int | None
+    ended_at: str | None
+    said: list[str]
+    summary: dict[str, Any] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -19,9 +20,9 @@ from dso.api.models import (
     ReadingAnswer,
     ReadingRequest,
 )
+from dso.api.once import RawBody, once
 from dso.api.problems import Refusal, not_found, problem_responses
 from dso.api.rights import AsMeterData, AsReader, InMarket, RequestKey, own_only
-from dso.api.once import RawBody, once
 from dso.api.routes_orders import CSV_MEDIA_TYPE, csv_rows
 from dso.api.routes_results import READ, End, Start, check_span
 from dso.api.tokens import Caller
@@ -46,12 +47,15 @@ Point = Annotated[Name, Path(alias="connection_point")]
     status_code=HTTPStatus.CREATED,
     response_model=ReadingAnswer,
     responses=problem_responses(400, 401, 403, 409, 413, 422, 429),
-    summary="Hand in readings as JSON or CSV; all are taken or none",
+    summary="Hand in one reading or many, as JSON or CSV; all are taken or none",
     openapi_extra={
         "requestBody": {
             "required": True,
             "content": {
-                "application/json": {"schema": {"$ref": "#/components/schemas/BulkReadings"}},
+                "application/json": {"schema": {"anyOf": [
+                    {"$ref": "#/components/schemas/BulkReadings"},
+                    {"$ref": "#/components/schemas/ReadingRequest"},
+                ]}},
                 CSV_MEDIA_TYPE: {"schema": {"type": "string"}, "example": (
                     "connection_point,period_start,import_wh,export_wh\n"
                     "cp-17,2026-11-22T12:00:00Z,0,3500\n"
@@ -72,7 +76,7 @@ def take_readings(
         rows = [{name: text for name, text in row.items() if text} for row in csv_rows(body)]
         readings = BulkReadings.model_validate({"readings": rows}).readings
     else:
-        readings = BulkReadings.model_validate_json(body).readings
+        readings = _json_readings(body)
 
     def work(connection: Connection, at: datetime) -> tuple[int, str]:
         answer = _keep(connection, market, caller, readings, at)
@@ -81,6 +85,17 @@ def take_readings(
         return HTTPStatus.CREATED, answer.model_dump_json()
 
     return once(market, caller, request, body, key, work)
+
+
+def _json_readings(body: bytes) -> list[ReadingRequest]:
+    """Return the readings of a JSON request: one bare reading, or many under ``readings``."""
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        said = None
+    if isinstance(said, dict) and "connection_point" in said:
+        return [ReadingRequest.model_validate_json(body)]
+    return BulkReadings.model_validate_json(body).readings
 
 
 def _keep(

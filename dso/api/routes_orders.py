@@ -55,14 +55,7 @@ CSV_PLAIN: Final = ("asset", "delivery_day", "market", "kind")
 OrderId = Annotated[str, Path(pattern=r"^[a-zA-Z0-9._:-]{1,100}$")]
 
 
-@router.post(
-    "/orders",
-    status_code=HTTPStatus.CREATED,
-    response_model=OrderAnswer,
-    responses=problem_responses(*WRITE),
-    summary="Hand in an order; in the book if its commit precedes the gate",
-)
-def hand_in(
+def _hand_in(
     market: InMarket,
     caller: AsParticipant,
     request: Request,
@@ -77,6 +70,15 @@ def hand_in(
         return HTTPStatus.CREATED, taken[0].model_dump_json()
 
     return once(market, caller, request, body, key, work)
+
+
+for path in ("/orders", "/trades/offer"):
+    router.add_api_route(
+        path, _hand_in, methods=["POST"], status_code=HTTPStatus.CREATED,
+        response_model=OrderAnswer, responses=problem_responses(*WRITE),
+        name=f"hand_in_{path.strip('/').replace('/', '_')}",
+        summary="Hand in an order; in the book if its commit precedes the gate",
+    )  # fmt: skip
 
 
 @router.post(
@@ -171,7 +173,7 @@ def _take(
         key, new = found
         books.setdefault((key.feeder, key.day), (key, []))[1].append((place, new))
     if not problems:
-        problems = _uncovered(connection, market, caller, books.values(), at)
+        problems = _uncovered(connection, caller, books.values(), at)
     if problems:
         raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, problems)
     taken: dict[int, BookOrder] = {}
@@ -187,7 +189,6 @@ def _take(
 
 def _uncovered(
     connection: Connection,
-    market: Market,
     caller: Caller,
     books: Iterable[tuple[BookKey, list[tuple[int, NewOrder]]]],
     at: datetime,
@@ -316,6 +317,19 @@ def export_orders(
             }
         )  # fmt: skip
     return Page(items=items, next=_next_place(found, limit))
+
+
+@router.get(
+    "/trades/available",
+    response_model=Page,
+    responses=problem_responses(401, 403, 422, 429),
+    summary="Own orders that stand in a book",
+)
+def list_standing_orders(
+    market: InMarket, caller: AsReader, cursor: Cursor = None, limit: Limit = 100
+) -> Page:
+    """Return booked orders; what everybody may know of a book is under /public/book."""
+    return list_orders(market, caller, state="booked", cursor=cursor, limit=limit)
 
 
 @router.get(

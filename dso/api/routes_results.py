@@ -12,7 +12,7 @@ from data.errors import Problem
 from data.periods import format_utc
 from dso.api.market import Market
 from dso.api.models import Bus, Instant, Name, Page
-from dso.api.paging import Cursor, Limit, read_cursor, write_cursor
+from dso.api.paging import LARGEST, Cursor, Limit, read_cursor, write_cursor
 from dso.api.problems import Refusal, problem_responses
 from dso.api.rights import (
     AsAnybody,
@@ -73,11 +73,16 @@ def _trades(
     start: From = None,
     to: To = None,
     order_id: Annotated[Name | None, Query()] = None,
+    run: Annotated[int | None, Query(ge=1, le=LARGEST)] = None,
     cursor: Cursor = None,
     limit: Limit = 100,
 ) -> Page:
     """Return own trades with the pool [Wh, micro-EUR/MWh]; operator and auditors see all."""
-    where: dict[str, object] = {"participant": own_only(caller), "order_id": order_id}
+    where: dict[str, object] = {
+        "participant": own_only(caller),
+        "order_id": order_id,
+        "run_id": run,
+    }
     return _page(market, "trade", where, (start, to), cursor, limit)
 
 
@@ -156,11 +161,14 @@ def check_span(start: datetime, to: datetime) -> tuple[str, str]:
 
 Start = Annotated[Instant, Query(alias="from", examples=["2026-11-22T00:00:00Z"])]
 End = Annotated[Instant, Query(examples=["2026-11-23T00:00:00Z"])]
+OfFeeder = Annotated[Name | None, Query(description="One feeder; else all together")]
 
 
-def _sums(market: Market, prefix: str, span: tuple[str, str]) -> dict[tuple[str, int], int]:
+def _sums(
+    market: Market, prefix: str, span: tuple[str, str], feeder: str | None
+) -> dict[tuple[str, int], int]:
     with market.services.store.transaction() as connection:
-        rows = forecast_sums_w(connection, prefix, start=span[0], end=span[1])
+        rows = forecast_sums_w(connection, prefix, start=span[0], end=span[1], feeder=feeder)
     return {(period, level): power for period, level, power in rows}
 
 
@@ -175,26 +183,32 @@ def _sum_page(sums: dict[tuple[str, int], int]) -> Page:
 @router.get(
     "/grid/demand", responses=problem_responses(*READ), summary="Forecast demand of the grid"
 )
-def grid_demand(market: InMarket, _caller: AsAnybody, start: Start, to: End) -> Page:
+def grid_demand(
+    market: InMarket, _caller: AsAnybody, start: Start, to: End, feeder: OfFeeder = None
+) -> Page:
     """Return the summed forecast of all loads [W]."""
-    return _sum_page(_sums(market, "load:", check_span(start, to)))
+    return _sum_page(_sums(market, "load:", check_span(start, to), feeder))
 
 
 @router.get(
     "/grid/supply", responses=problem_responses(*READ), summary="Forecast supply in the grid"
 )
-def grid_supply(market: InMarket, _caller: AsAnybody, start: Start, to: End) -> Page:
+def grid_supply(
+    market: InMarket, _caller: AsAnybody, start: Start, to: End, feeder: OfFeeder = None
+) -> Page:
     """Return the summed forecast of all generators [W]."""
-    return _sum_page(_sums(market, "sgen:", check_span(start, to)))
+    return _sum_page(_sums(market, "sgen:", check_span(start, to), feeder))
 
 
 @router.get(
     "/grid/balance", responses=problem_responses(*READ), summary="Forecast supply less demand"
 )
-def grid_balance(market: InMarket, _caller: AsAnybody, start: Start, to: End) -> Page:
+def grid_balance(
+    market: InMarket, _caller: AsAnybody, start: Start, to: End, feeder: OfFeeder = None
+) -> Page:
     """Return median supply less median demand [W]; negative: the grid imports."""
     span = check_span(start, to)
-    supply, demand = _sums(market, "sgen:", span), _sums(market, "load:", span)
+    supply, demand = (_sums(market, kind, span, feeder) for kind in ("sgen:", "load:"))
     both = sorted({key for key in (*supply, *demand) if key[1] == MEDIAN_PERMILLE})
     return _sum_page({key: supply.get(key, 0) - demand.get(key, 0) for key in both})
 

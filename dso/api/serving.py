@@ -1,4 +1,4 @@
-"""The API of a market in operation, and the timer that posts actions to the ledger."""
+"""The API of a market in operation, and its timers: actions to the ledger, studies by request."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import structlog
 
 from dso.api.market import Market, OperationCalendar
 from dso.api.routes_ledger import post_waiting_actions
+from dso.api.study_runner import run_waiting_study
 from dso.api.tokens import TokenRing
 from dso.clock import SystemClock
 from dso.store import DATABASE_GONE
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from dso.scheduler.operation import Operation
 
 POST_EVERY_S: Final = 10.0
+STUDY_EVERY_S: Final = 2.0
 
 
 def operated_market(operation: Operation, *, today: date) -> Market:
@@ -53,3 +55,17 @@ def start_posting(scheduler: BackgroundScheduler, market: Market) -> None:
             structlog.get_logger().warning("actions wait for the database", error=said)
 
     scheduler.add_job(post, "interval", seconds=POST_EVERY_S, coalesce=True, max_instances=1)
+
+
+def start_studies(scheduler: BackgroundScheduler, market: Market, worker: str) -> None:
+    """Run studies by request, one at a time in a process of its own, in any number of servers."""
+
+    def run() -> None:
+        try:
+            while run_waiting_study(market.services.store, market.machine, worker):
+                pass
+        except DATABASE_GONE as error:
+            said = str(error).partition("\n")[0]
+            structlog.get_logger().warning("studies wait for the database", error=said)
+
+    scheduler.add_job(run, "interval", seconds=STUDY_EVERY_S, coalesce=True, max_instances=1)

@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from dso.api.app import make_api
     from dso.api.health import make_health_app, serve_app
-    from dso.api.serving import operated_market, start_posting
+    from dso.api.serving import operated_market, start_posting, start_studies
     from dso.scheduler.metrics import Watch
     from dso.scheduler.serve import ROLE, start_scheduler
     from dso.store.due import StoreClock
@@ -70,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
 
         market = operated_market(operation, today=since)
         start_posting(scheduler, market)
+        start_studies(scheduler, market, worker_name(os.getpid()))
 
         def end() -> None:
             scheduler.shutdown()

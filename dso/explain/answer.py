@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from data.canonical import pretty_json
@@ -58,9 +58,24 @@ class Answer:
         return pretty_json(document).decode().rstrip("\n")
 
 
-def answer_price(published: Published, bus: int, period: int) -> Answer:
-    """Explain the price of a bus in a period."""
+def answer_price(
+    published: Published, bus: int, period: int, *, names_orders: bool = True
+) -> Answer:
+    """Explain the price of a bus in a period.
+
+    Parameters
+    ----------
+    published : Published
+        The clearing.
+    bus, period : int
+        Which price.
+    names_orders : bool
+        Whether the reader may know whose orders could have helped a limit that did not hold.
+    """
     price = explain_price(published, bus, period)
+    if not names_orders:
+        short = tuple(replace(each, helpers=()) for each in price.short)
+        price = replace(price, short=short)
     return Answer(
         sentences=price_sentences(published, price),
         table=_parts_table(price.lines, price.dlmp_p_eur_per_mwh, "DLMP"),

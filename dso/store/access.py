@@ -326,6 +326,24 @@ def post_actions(log: SqlLog, records: SqlLog, subjects: SubjectKeys) -> int:
     return len(rows)
 
 
+def page_actions(
+    connection: Connection, *, actor: str | None, after: int, limit: int
+) -> tuple[dict[str, Any], ...]:
+    """Return actions by number, with their place in the action log; of one actor, or of all."""
+    query = select(API_ACTION).where(API_ACTION.c.id > after)
+    if actor is not None:
+        query = query.where(API_ACTION.c.actor == actor)
+    rows = connection.execute(query.order_by(API_ACTION.c.id).limit(limit)).mappings()
+    return tuple(dict(row) for row in rows)
+
+
+def find_action(connection: Connection, name: str) -> Action | None:
+    """Return an action by its id, or None."""
+    query = select(API_ACTION).where(API_ACTION.c.action == name)
+    row = connection.execute(query).mappings().one_or_none()
+    return None if row is None else Action(**{n: row[n] for n in Action.__dataclass_fields__})
+
+
 def actions_by_object(connection: Connection, prefix: str) -> dict[tuple[str, str], Action]:
     """Return actions whose object begins with a prefix, by (verb, object)."""
     query = select(API_ACTION).where(API_ACTION.c.object.startswith(prefix, autoescape=True))

@@ -36,7 +36,7 @@ def add_deposit(
     number = int(connection.execute(query).scalar_one())
     return Deposit(
         id=number, party=party, actor=actor, amount_micro_eur=amount_micro_eur, reason=reason,
-        at_utc=values["at_utc"],
+        at_utc=format_utc(at),
     )  # fmt: skip
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, Select, and_, delete, func, insert, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import aliased
 
 from data.periods import format_utc, parse_utc
 from dso.clock import Clock, SystemClock
+from dso.store.bulk import insert_missing
 from dso.store.due_records import DueCycle, Ending, LeasedCycle, Signature
 from dso.store.store import Store
 from dso.store.tables import ATTEMPT, CLOCK, DUE_CYCLE, FALLBACK, SIGNATURE
@@ -66,16 +66,11 @@ class DueQueue:
 
     def add(self, cycles: Iterable[DueCycle]) -> int:
         """Insert cycles; those that are there stay as they are. Return how many were new."""
-        rows = [_row(due) for due in cycles]
+        rows = list(cycles)
         if not rows:
             return 0
-        dialect = self._store.engine.dialect.name
-        make = postgresql.insert if dialect == "postgresql" else sqlite.insert
         with self._store.transaction() as connection:
-            before = connection.execute(select(func.count()).select_from(DUE_CYCLE)).scalar_one()
-            connection.execute(make(DUE_CYCLE).on_conflict_do_nothing(), rows)
-            after = connection.execute(select(func.count()).select_from(DUE_CYCLE)).scalar_one()
-        return int(after - before)
+            return insert_due(connection, rows)
 
     def lease(
         self,
@@ -261,6 +256,20 @@ class DueQueue:
         )
         with self._store.transaction() as connection:
             return {(row[0], row[1]): row[2] for row in connection.execute(query)}
+
+
+def insert_due(connection: Connection, cycles: Sequence[DueCycle]) -> int:
+    """Insert cycles in the caller's transaction, as `DueQueue.add`."""
+    count = select(func.count()).select_from(DUE_CYCLE)
+    before = connection.execute(count).scalar_one()
+    insert_missing(connection, DUE_CYCLE, [_row(due) for due in cycles])
+    return int(connection.execute(count).scalar_one() - before)
+
+
+def find_state(connection: Connection, due: DueCycle) -> dict[str, Any] | None:
+    """Return a cycle as the table has it, or None where it was never inserted."""
+    row = connection.execute(select(DUE_CYCLE).where(*_is(due))).mappings().one_or_none()
+    return None if row is None else dict(row)
 
 
 _ORDER: Final = (DUE_CYCLE.c.due_at, DUE_CYCLE.c.day, DUE_CYCLE.c.id)

@@ -99,8 +99,8 @@ def downgrade() -> None:
     """Drop the tables and the columns."""
     for table in ("study_request", "deposit", "received_forecast"):
         op.drop_table(table)
-    with op.batch_alter_table("book_order") as table:
-        table.drop_constraint(op.f("ck_book_order_market"), type_="check")
-        table.drop_column("exposure_micro_eur")
-        table.drop_column("market")
+    with op.batch_alter_table("book_order") as orders:
+        orders.drop_constraint(op.f("ck_book_order_market"), type_="check")
+        orders.drop_column("exposure_micro_eur")
+        orders.drop_column("market")
     op.drop_column("order_book", "round_closed_at")

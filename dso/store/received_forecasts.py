@@ -1,0 +1,69 @@
+"""Forecasts that others handed in: source, issue time and digest are kept with the values."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import Connection, insert, select
+
+from dso.store.bulk import insert_missing
+from dso.store.tables import RECEIVED_FORECAST
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewForecast:
+    """A forecast as it enters; ``content`` is canonical JSON, instants are UTC text.
+
+    ``periods`` counts the values that are kept, ``left_out`` those that were not plausible.
+    """
+
+    party: str
+    source: str
+    asset: str
+    issued_at: str
+    received_at: str
+    sha256: str
+    periods: int
+    left_out: int
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivedForecast(NewForecast):
+    """A forecast as it is kept."""
+
+    id: int
+
+
+def add_received_forecast(connection: Connection, new: NewForecast) -> ReceivedForecast:
+    """Keep a forecast in the caller's transaction; the same content again is the one of before."""
+    insert_missing(connection, RECEIVED_FORECAST, [asdict(new)])
+    table = RECEIVED_FORECAST.c
+    query = select(RECEIVED_FORECAST).where(table.party == new.party, table.sha256 == new.sha256)
+    return ReceivedForecast(**connection.execute(query).mappings().one())
+
+
+def find_received_forecast(connection: Connection, number: int) -> ReceivedForecast | None:
+    """Return a forecast, or None."""
+    query = select(RECEIVED_FORECAST).where(RECEIVED_FORECAST.c.id == number)
+    row = connection.execute(query).mappings().one_or_none()
+    return None if row is None else ReceivedForecast(**row)
+
+
+def page_received_forecasts(
+    connection: Connection, *, party: str | None, after: int, limit: int
+) -> tuple[dict[str, Any], ...]:
+    """Return forecasts by number without their values; of one party, or of all with None."""
+    columns = [column for column in RECEIVED_FORECAST.columns if column.name != "content"]
+    query = select(*columns).where(RECEIVED_FORECAST.c.id > after)
+    if party is not None:
+        query = query.where(RECEIVED_FORECAST.c.party == party)
+    rows = connection.execute(query.order_by(RECEIVED_FORECAST.c.id).limit(limit)).mappings()
+    return tuple(dict(row) for row in rows)
+
+
+__all__ = [
+    "NewForecast", "ReceivedForecast", "add_received_forecast", "find_received_forecast",
+    "page_received_forecasts",
+]  # fmt: skip

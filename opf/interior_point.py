@@ -150,7 +150,7 @@ class InteriorMethod:
             (lower + 0.1 * width)[self.columns :],
             (upper - 0.1 * width)[self.columns :],
         )
-        lin = linearise(self.problem, state, choose_limits(self.problem, state, set()))
+        lin = self.gradients(state, set())
         room, slack, price = self.first(lin, FIRST_PRICE * FIRST_ROOM, FIRST_ROOM)
         u = np.concatenate([own, room, slack])
         count = len(room)
@@ -369,16 +369,21 @@ class InteriorMethod:
                 if share < LEAST_STEP:
                     raise
 
+    def gradients(self, state: AcState, kept: set[tuple[int, int]]) -> Linearisation:
+        """Linearise with the limits there were and those that come near."""
+        problem = self.problem
+        return linearise(problem, state, choose_limits(problem, state, kept), by_node=False)
+
     def linearise(self, at: _Iterate, barrier: float) -> _Iterate:
         """Linearise at a new state; limits that come near for the first time join."""
-        problem, before = self.problem, at.lin
+        before = at.lin
         known = {
             pair: row
             for row, pair in enumerate(
                 zip(before.chosen.tolist(), before.period.tolist(), strict=True)
             )
         }
-        at.lin = linearise(problem, at.state, choose_limits(problem, at.state, set(known)))
+        at.lin = self.gradients(at.state, set(known))
         if len(at.lin.chosen) == len(known):
             return at
         ordered = zip(at.lin.chosen.tolist(), at.lin.period.tolist(), strict=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from opf.linearise import Linearisation, cost_gradient, price_field
+from opf.linearise import Linearisation, cost_gradient, limit_field
 from opf.problem import Problem
 from opf.resources import Resources
 
@@ -70,7 +70,7 @@ def price_scale(problem: Problem, multipliers: Multipliers) -> float:
 
 def _reduced_costs(problem: Problem, lin: Linearisation, limit: Floats, row: Floats) -> Floats:
     """Reduced cost of every column: gradient of the Lagrangian [EUR per unit]."""
-    field_p, field_q = price_field(problem, lin, limit, (lin.limit_p, lin.limit_q))
+    field_p, field_q = limit_field(problem, lin, limit)
     priced = problem.resources.column_gradient(field_p, field_q)
     total = cost_gradient(problem, lin) + problem.case.periods.mtu_h * priced
     return np.asarray(total + problem.resources.rows.T @ row)

@@ -11,7 +11,8 @@ iteration and every adjoint:
   ``D = diag(conj(s) / conj(V)^2)``, by the same iteration; then
   ``dg/dp_i = Re(x_i / conj(V_i))`` and ``dg/dq_i = Im(x_i / conj(V_i))``.
 
-Radial and meshed grids alike. Shapes: nodes without the substation x columns (periods).
+Radial and meshed grids alike. On large radial ones Newton's method by sweeps (`opf.radial_tree`)
+takes the place of both iterations. Shapes: nodes without the substation x columns (periods).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from scipy import sparse
 from scipy.sparse import linalg
 
 from opf.grid import Grid
+from opf.radial_tree import RadialTree, TreeFactor
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -32,8 +34,13 @@ Complexes = NDArray[np.complex128]
 
 TOLERANCE_PU: Final = 1e-12
 ITERATIONS_MAX: Final = 200
-# Up to this size one dense product is quicker than a sparse triangular solve.
+# Up to this size one dense product is quicker than a sparse triangular solve or sweeps.
 DENSE_NODES_MAX: Final = 600
+# Newton's steps on a tree, the step after which the next one would be rounding [pu], and columns
+# whose adjoints are solved at once.
+NEWTON_STEPS_MAX: Final = 20
+LAST_STEP_PU: Final = 1e-8
+COLUMNS_AT_ONCE: Final = 192
 
 
 class PowerFlowDiverged(Exception):
@@ -56,6 +63,7 @@ class NodalSolver:
         self.rhs_slack = -np.asarray(y[1:, 0].todense()).ravel() * grid.slack_v
         self._dense: Complexes | None = None
         self._lu: linalg.SuperLU | None = None
+        self.tree: RadialTree | None = None
         if self.size == 0:
             self.no_load = np.zeros(0, dtype=complex)
             return
@@ -63,6 +71,8 @@ class NodalSolver:
             self._dense = np.linalg.inv(self.a.toarray())
         else:
             self._lu = linalg.splu(self.a)
+            if grid.radial:
+                self.tree = RadialTree(self.a, np.flatnonzero(np.diff(y[1:, :1].tocsr().indptr)))
         self.no_load = self.solve(self.rhs_slack[:, None])[:, 0]
 
     def solve(self, rhs: Complexes) -> Complexes:
@@ -103,6 +113,8 @@ class NodalSolver:
         v = np.repeat(self.no_load[:, None], columns, axis=1) if start is None else start.copy()
         if self.size == 0:
             return v
+        if self.tree is not None:
+            return self._by_sweeps(self.tree, injection, v)
         active = np.arange(columns)
         for _ in range(ITERATIONS_MAX):
             old = v[:, active]
@@ -119,6 +131,34 @@ class NodalSolver:
                 return v
         v[:, active] = self._newton(injection[:, active], active)
         return v
+
+    def _by_sweeps(self, tree: RadialTree, injection: Complexes, v: Complexes) -> Complexes:
+        """Newton's method on a tree, all columns at once; those it loses go to `_newton`."""
+        active = np.arange(injection.shape[1])
+        for _ in range(NEWTON_STEPS_MAX):
+            at, s = v[:, active], injection[:, active]
+            with np.errstate(all="ignore"):
+                drawn: Complexes = np.conj(s / at)
+                mismatch = self.a @ at - self.rhs_slack[:, None] - drawn
+                slope: Complexes = drawn / np.conj(at)
+                change = tree.solve(tree.factorise(slope), mismatch)
+                size = np.abs(change).max(axis=0)
+                at -= change * np.minimum(1.0, 0.5 / np.maximum(size, 1e-300))
+            v[:, active] = at
+            lost = active[~np.isfinite(size) | (np.abs(at).min(axis=0) < 0.2)]
+            if len(lost):
+                v[:, lost] = self._newton(injection[:, lost], lost)
+            active = active[(size > LAST_STEP_PU) & ~np.isin(active, lost)]
+            if not len(active):
+                return v
+        v[:, active] = self._newton(injection[:, active], active)
+        return v
+
+    def factorise(self, state: AcState) -> TreeFactor:
+        """Eliminate the linearised power flow of a state, on grids that have a tree."""
+        assert self.tree is not None
+        v = state.v[1:]
+        return self.tree.factorise(np.conj(state.injection[1:] / v**2))
 
     def _newton(self, injection: Complexes, columns: Ints) -> Complexes:
         """Newton's method from the no-load voltages, column by column."""
@@ -174,6 +214,14 @@ class NodalSolver:
         if self.size == 0:
             return np.zeros(weights.shape), np.zeros(weights.shape)
         d = injection / v**2
+        if self.tree is not None:
+            x = np.empty_like(weights)
+            for first in range(0, weights.shape[1], COLUMNS_AT_ONCE):
+                some = slice(first, first + COLUMNS_AT_ONCE)
+                factor = self.tree.factorise(np.conj(d[:, some]))
+                x[:, some] = self.tree.solve_adjoint(factor, weights[:, some])
+            ratio = x / np.conj(v)
+            return ratio.real, ratio.imag
         x = self.solve_transposed(weights)
         active = np.arange(weights.shape[1])
         for _ in range(ITERATIONS_MAX):

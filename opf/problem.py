@@ -25,11 +25,13 @@ from opf.limits import (
     list_limits,
     with_margins,
 )
-from opf.loss_curvature import build_flow_tree
+from opf.loss_curvature import FlowTree, build_flow_tree
+from opf.path_gradients import gradients_along_paths
 from opf.power_flow import AcState, NodalSolver, solve_state
 from opf.proportional_orders import find_families
 from opf.quadratic import StepProgramme
 from opf.resources import Resources, build_resources
+from opf.zones import Zones, find_zones
 
 Floats = NDArray[np.float64]
 
@@ -64,6 +66,7 @@ class Problem:
     limits: LimitSet
     merit_scale: Floats
     programme: StepProgramme
+    zones: Zones
     tolerances: Tolerances = field(default_factory=Tolerances)
 
     @property
@@ -88,8 +91,9 @@ def prepare_problem(case: ClearingCase, tolerances: Tolerances | None = None) ->
         resources=resources,
         equal=equal,
         limits=limits,
-        merit_scale=_merit_scale(solver, flat, limits),
+        merit_scale=_merit_scale(solver, flat, limits, tree),
         programme=StepProgramme(resources, tree, len(case.periods), case.periods.mtu_h),
+        zones=find_zones(grid),
         tolerances=tolerances or Tolerances(),
     )
 
@@ -119,11 +123,15 @@ def _flat_state(solver: NodalSolver) -> AcState:
     return solve_state(solver, np.zeros((solver.grid.node_count, 1), dtype=complex))
 
 
-def _merit_scale(solver: NodalSolver, flat: AcState, limits: LimitSet) -> Floats:
+def _merit_scale(solver: NodalSolver, flat: AcState, limits: LimitSet, tree: FlowTree) -> Floats:
     """Typical max |dg/dp| of every limit: 1 pu power for currents, no-load gradient otherwise."""
     scale = np.ones(len(limits))
     voltage = np.flatnonzero((limits.family == VOLTAGE_UPPER) | (limits.family == VOLTAGE_LOWER))
-    if len(voltage):
+    if solver.tree is not None:
+        at_first = np.zeros(len(voltage), dtype=np.int64)
+        paths = gradients_along_paths(solver, flat, limits, voltage, at_first)
+        scale[voltage] = np.maximum(paths.by_flow(tree).scale, 1e-6)
+    elif len(voltage):
         dp, _ = limit_gradients(solver, flat, limits, voltage, np.zeros(len(voltage), dtype=int))
         scale[voltage] = np.maximum(np.abs(dp).max(axis=0), 1e-6)
     return scale

@@ -34,8 +34,8 @@ from opf.linearise import (
     Linearisation,
     choose_limits,
     cost_gradient,
+    left_out_field,
     linearise,
-    price_field,
 )
 from opf.newton import NewtonPoint, newton_step
 from opf.power_flow import AcState, PowerFlowDiverged, solve_state
@@ -114,9 +114,7 @@ def _try_step(
 
 def _step_gradient(problem: Problem, lin: Linearisation, multipliers: Multipliers) -> Floats:
     """Cost gradient plus what the sparse limit rows leave out, at the present prices."""
-    missing_p, missing_q = price_field(
-        problem, lin, multipliers.limit, (lin.left_out_p, lin.left_out_q)
-    )
+    missing_p, missing_q = left_out_field(problem, lin, multipliers.limit)
     left_out = problem.resources.column_gradient(missing_p, missing_q)
     return cost_gradient(problem, lin) + problem.case.periods.mtu_h * left_out
 
@@ -136,7 +134,7 @@ def _arrive(
         for k, t, p in zip(before.chosen, before.period, step.limit_price, strict=True)
     }
     kept = {pair for pair, price in price_of.items() if price > 1e-7 * scarcity}
-    lin = linearise(problem, state, choose_limits(problem, state, kept))
+    lin = linearise(problem, state, choose_limits(problem, state, kept), by_node=False)
     pairs = zip(lin.chosen.tolist(), lin.period.tolist(), strict=True)
     multipliers = Multipliers(
         limit=np.array([price_of.get(pair, 0.0) for pair in pairs], dtype=float),
@@ -309,7 +307,7 @@ def optimise(
     if point is None:
         x = np.where(np.isfinite(res.lower), res.lower, 0.0) if x_start is None else x_start
         state = solve_state(problem.solver, res.injection(x))
-        lin = linearise(problem, state, choose_limits(problem, state, set()))
+        lin = linearise(problem, state, choose_limits(problem, state, set()), by_node=False)
         multipliers = Multipliers(limit=np.zeros(len(lin.chosen)), row=np.zeros(res.rows.shape[0]))
         iteration, near = 0, False
     elif point.converged or point.stopped:

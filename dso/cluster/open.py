@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Iterator, Mapping
+from concurrent import futures
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from data.errors import InputError, Problem, refuse_if_any
+from dso.cluster.fork_server import METHOD, start_fork_server
 from dso.cluster.versions import differences, installed_versions
 
 # Dask's classes carry types for a part of their methods only.
@@ -28,6 +31,7 @@ SETTINGS: Final[Mapping[str, object]] = {
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.scheduler.work-stealing": False,
     "distributed.admin.tick.limit": "1h",
+    "distributed.worker.multiprocessing-method": METHOD,
 }
 
 
@@ -67,7 +71,8 @@ class Cluster:
     def drop(self) -> None:
         """Forget the client, whatever state it is in."""
         if self._client is not None:
-            with suppress(OSError, TimeoutError, RuntimeError):
+            # It may be half-way through a connection of its own: then it is cancelled there.
+            with suppress(Exception, asyncio.CancelledError, futures.CancelledError):
                 self._client.close(timeout=2.0)
             self._client = None
 
@@ -112,6 +117,7 @@ def open_cluster(
         remedy = "pip install 'gridclear[dask]'"
         problem = Problem(where="--cluster", what=f"{error.name} is not installed", remedy=remedy)
         raise InputError([problem]) from error
+    _say_nothing()
     with dask.config.set(dict(SETTINGS)):
         if where == LOCAL:
             with _local(workers, memory, attempts_max) as cluster:
@@ -129,6 +135,13 @@ def open_cluster(
             cluster.drop()
 
 
+def _say_nothing() -> None:
+    """Keep Dask's own reports of lost connections from the screen: the run says what matters."""
+    for name in list(logging.root.manager.loggerDict):
+        if name == "distributed" or name.startswith("distributed."):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
 @contextmanager
 def _local(workers: int | None, memory: str, attempts_max: int) -> Iterator[Cluster]:
     import distributed
@@ -136,7 +149,7 @@ def _local(workers: int | None, memory: str, attempts_max: int) -> Iterator[Clus
     count = len(os.sched_getaffinity(0)) if workers is None else workers
     if count < 1:
         raise InputError([Problem(where="--workers", what=f"is {count}", remedy="at least 1")])
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    start_fork_server()
     make: Any = distributed.LocalCluster
     made = make(
         n_workers=count,

@@ -10,9 +10,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
 
+from dso.cluster.fork_server import start_fork_server
 from dso.cluster.open import SETTINGS
 
 RETRY_S: Final = 1.0
+START_S: Final = 60.0
 END_S: Final = 5.0
 Say = Callable[[str], None]
 
@@ -66,7 +68,7 @@ def serve_workers(
     """
     import dask
 
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    start_fork_server()
 
     async def stay(stop: asyncio.Event) -> None:
         lanes = (
@@ -89,17 +91,17 @@ async def _keep_worker(
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
             nanny = make(
                 address, nthreads=1, memory_limit=memory, local_directory=scratch, host=host,
-                name=f"{os.uname().nodename}-{os.getpid()}-{name}", death_timeout=END_S,
+                name=f"{os.uname().nodename}-{os.getpid()}-{name}", death_timeout=START_S,
             )  # fmt: skip
             try:
-                await asyncio.wait_for(nanny, timeout=10 * END_S)
+                await asyncio.wait_for(nanny, timeout=2 * START_S)
                 say(f"worker {name} at work for {address}")
                 await _first_of(nanny.finished(), stop.wait())
                 say(f"worker {name} ends" if stop.is_set() else f"worker {name} lost {address}")
-            except (OSError, TimeoutError, RuntimeError, asyncio.CancelledError):
-                pass  # the scheduler is away, or went while we connected: try again
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next try may do better
+                say(f"worker {name} cannot reach {address}: {type(error).__name__}")
             finally:
-                with suppress(OSError, TimeoutError, RuntimeError, AssertionError):
+                with suppress(Exception):
                     await asyncio.wait_for(nanny.close(timeout=END_S), timeout=3 * END_S)
         if not stop.is_set():
             await asyncio.sleep(RETRY_S)

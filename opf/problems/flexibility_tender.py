@@ -105,7 +105,7 @@ def choose_contracts(case: TenderCase) -> TenderResult:
     effect = case.effect[:, None] * case.window
     keys = np.vstack([case.need_mw, case.expected_mw, effect])
     groups, group_of = np.unique(keys, axis=1, return_inverse=True)
-    hours = np.bincount(group_of.ravel(), weights=case.hours)
+    hours = np.bincount(group_of.ravel(), weights=case.hours).astype(float)
     hours_ready = case.window.astype(float) @ case.hours
     programme = _programme(case, groups, hours, hours_ready)
     found = solve_mixed_integer(programme, gap=GAP, effort_max=EFFORT_MAX)

@@ -41,6 +41,8 @@ class FlexibilityMarket:
     case: ClearingCase
     scale: tuple[float, ...]
     offers: tuple[FlexOffer, ...]
+    bench: Any = None
+    own: int = 0
     flows: int = 0
     known: dict[tuple[object, ...], tuple[Any, Any]] = field(default_factory=dict)
 
@@ -149,17 +151,21 @@ def _states(market: FlexibilityMarket, choice: Choice) -> tuple[Any, Any]:
 def _power_flows(market: FlexibilityMarket, extra: Any) -> tuple[Any, Any]:
     import pandapower as pp
 
+    if market.bench is None:
+        market.bench = copy.deepcopy(market.net)
+        market.own = len(market.bench.sgen)
+        for bus in range(len(market.bench.bus)):
+            pp.create_sgen(market.bench, bus, p_mw=0.0)
+    net = market.bench
     voltages, loadings = [], []
     for scale, added in zip(market.scale, extra, strict=True):
-        net = copy.deepcopy(market.net)
-        net.load["p_mw"] *= scale
-        net.load["q_mvar"] *= scale
-        for bus in np.flatnonzero(added).tolist():
-            pp.create_sgen(net, bus, p_mw=float(added[bus]))
+        net.load["p_mw"] = market.net.load["p_mw"] * scale
+        net.load["q_mvar"] = market.net.load["q_mvar"] * scale
+        net.sgen.loc[market.own :, "p_mw"] = added
         pp.runpp(net, tolerance_mva=1e-9, numba=False)
         market.flows += 1
-        voltages.append(net.res_bus.vm_pu.to_numpy())
-        loadings.append(net.res_line.loading_percent.to_numpy())
+        voltages.append(net.res_bus.vm_pu.to_numpy().copy())
+        loadings.append(net.res_line.loading_percent.to_numpy().copy())
     return np.array(voltages), np.array(loadings)
 
 

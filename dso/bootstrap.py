@@ -19,6 +19,7 @@ from data.readers.simbench import SimbenchGrid
 
 if TYPE_CHECKING:
     from dso.config import Feeder
+    from dso.realtime.closed_loop import Carrier
     from dso.store import Store
     from ledger_adapter.keys import OperatorKeys
     from ledger_adapter.sql_log import SqlLog
@@ -107,3 +108,58 @@ def open_services(store_url: str | None, *, out: Path, keys: Path) -> Services:
         remedy = "use the key folder of the runs before (--keys), or another store and folder"
         raise InputError([Problem(where="ledger", what=str(error), remedy=remedy)]) from error
     return Services(store=store, ledger=ledger, keys=operator)
+
+
+def carry_in_process() -> Carrier:
+    """Carry letters to simulated devices from list to list."""
+    from dispatch.channels.in_process import InProcessChannel
+    from dso.realtime.closed_loop import Carrier
+
+    channel = InProcessChannel()
+    return Carrier(
+        name="in process",
+        channel=channel,
+        link=channel.link,
+        deliver=lambda: True,
+        close=channel.close,
+    )
+
+
+def carry_over_mqtt(url: str, root: str) -> Carrier:
+    """Carry letters to simulated devices over a broker, a connection for each device.
+
+    Parameters
+    ----------
+    url : str
+        The broker, e.g. ``mqtt://127.0.0.1:1883``.
+    root : str
+        First part of all topics; nobody has used it before.
+    """
+    import time
+
+    from dispatch.channels.mqtt import MqttChannel, MqttDeviceLink, wait_for_delivery
+    from dispatch.channels.mqtt_loop import Broker, ClientLoop
+    from dso.realtime.closed_loop import Carrier
+
+    loop, broker = ClientLoop(time.monotonic), Broker.of_url(url)
+    channel = MqttChannel(loop, broker, client_id=f"{root}/market", root=root)
+    links: list[MqttDeviceLink] = []
+
+    def link(asset: str) -> MqttDeviceLink:
+        links.append(MqttDeviceLink(loop, broker, asset, root=root))
+        return links[-1]
+
+    def deliver() -> bool:
+        return loop.run_until(lambda: all(each.is_up for each in links), 10.0) and (
+            wait_for_delivery(loop, channel, links)
+        )
+
+    def close() -> None:
+        for each in links:
+            each.close()
+        channel.close()
+        loop.turn(0.1)
+
+    return Carrier(
+        name=f"MQTT broker {url}", channel=channel, link=link, deliver=deliver, close=close
+    )

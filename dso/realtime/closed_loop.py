@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from data.periods import Periods
 from data.records.dispatch import ActivationState, Telemetry
 from data.units import MICRO_PER_UNIT
-from dispatch.agents.device_agent import AgentSettings, Command, DeviceAgent
+from dispatch.agents.device_agent import AgentSettings, DeviceAgent
 from dispatch.agents.market_time import LocalTime
 from dispatch.agents.station import Faults, Station
 from dispatch.channels.port import Channel, DeviceLink
@@ -37,8 +37,8 @@ Floats = NDArray[np.float64]
 Complexes = NDArray[np.complex128]
 MINUTE: Final = timedelta(minutes=1)
 KEY: Final = LetterKey(name="market-1", seed=bytes(range(32)))
-# Longest wait for letters that should arrive [s of real time].
-DELIVERY_S: Final = 20.0
+# Times that messages may go back and forth until everybody has answered.
+TURNS_MAX: Final = 8
 # Devices keep their clocks by the network's time [s].
 WALL_TOLERANCE_S: Final = 5.0
 DROOP_ROUNDS: Final = 12
@@ -49,6 +49,31 @@ SILENT: Final = Faults(silent=True)
 
 class LettersLost(Exception):
     """Devices that should have answered did not within the time allowed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carrier:
+    """A channel with the devices' ends of it.
+
+    Parameters
+    ----------
+    name : str
+        What carries the letters, for the report.
+    channel : Channel
+        The market's end.
+    link : callable
+        Returns the end of an asset.
+    deliver : callable
+        Returns when everything that was sent has arrived, or False.
+    close : callable
+        Ends all of them.
+    """
+
+    name: str
+    channel: Channel
+    link: Callable[[str], DeviceLink]
+    deliver: Callable[[], bool]
+    close: Callable[[], None]
 
 
 class SteppedClock:
@@ -125,12 +150,12 @@ class ClosedLoop:
         fleet: Fleet,
         desk: RealTimeDesk,
         world: World,
-        channel: Channel,
-        link: Callable[[str], DeviceLink],
+        carrier: Carrier,
     ) -> None:
         self.at, self.fleet, self.desk, self.world = at, fleet, desk, world
+        self.carrier = carrier
         self.clock = SteppedClock(world.start)
-        self.dispatcher = Dispatcher(channel=channel, key=KEY, clock=self.clock)
+        self.dispatcher = Dispatcher(channel=carrier.channel, key=KEY, clock=self.clock)
         self.stations = [
             Station(
                 DeviceAgent(
@@ -142,7 +167,7 @@ class ClosedLoop:
                         wall_tolerance_s=WALL_TOLERANCE_S,
                     )
                 ),
-                link(asset),
+                carrier.link(asset),
                 Faults(
                     late_s=60.0 * world.faults.late_minutes.get(asset, 0),
                     soc_factor=0.5 if asset in world.faults.lying else 1.0,
@@ -310,14 +335,15 @@ class ClosedLoop:
 
     def _until(self, done: Callable[[], bool], what: str) -> None:
         """Pass messages both ways until a condition holds."""
-        deadline = time.perf_counter() + DELIVERY_S
         here = self._local()
-        while True:
+        for _ in range(TURNS_MAX):
+            delivered = self.carrier.deliver()
             for station in self.stations:
                 station.turn(here)
+            delivered = self.carrier.deliver() and delivered
             self.dispatcher.listen()
             if done():
                 return
-            if time.perf_counter() > deadline:
-                raise LettersLost(f"{what} did not arrive within {DELIVERY_S:g} s")
-            self.dispatcher.listen(0.002)
+            if not delivered:
+                break
+        raise LettersLost(f"{what} did not arrive over {self.carrier.name}")

@@ -264,7 +264,7 @@ class RealTimeDesk:
     def _others(
         self, quarter: int, known: Floats, silent: Bools, exchange: complex | None
     ) -> tuple[Complexes, float]:
-        """Estimate what injects beside the devices, by node; the misfit of silent ones stays in it."""
+        """Estimate what injects beside the devices, by node, with the misfit of silent ones."""
         reactive = np.where(silent, 0.0, self.q_mvar)
         devices = np.zeros(self.at.grid.node_count, dtype=complex)
         np.add.at(devices, self.node, known + 1j * reactive)
@@ -319,7 +319,7 @@ class RealTimeDesk:
 
     def _letters(
         self, now: datetime, p: Floats, q: Floats, correction: Correction | None
-    ) -> tuple[Instruction, ...]:
+    ) -> tuple[Told, ...]:
         """Write to every device whose setpoint changes or runs out soon."""
         threshold = np.maximum(0.002 * self.fleet.rating_mw, 2e-4)
         with np.errstate(invalid="ignore"):

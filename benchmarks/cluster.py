@@ -53,7 +53,7 @@ def write_feeders(folder: Path, count: int) -> list[Path]:
         case = simbench_case(code, SUNNY)
         place = folder / code
         write_study(case, place, f"simbench:{code}")
-        found.append((case.network.buses.count * len(case.orders), place))
+        found.append((int(case.network.buses.in_service.sum()) * len(case.orders), place))
     return [place for _, place in sorted(found, reverse=True)]
 
 
@@ -154,8 +154,9 @@ def measure_feeders(options: argparse.Namespace) -> str:
     return "\n".join(
         [
             (
-                f"`make bench-cluster`, {datetime.now(UTC):%Y-%m-%d}, engine {engine_sha256()[:12]}, "
-                f"load of the machine {os.getloadavg()[0]:.1f} at the end, {options.runs} runs each. "
+                f"`make bench-cluster`, {datetime.now(UTC):%Y-%m-%d}, engine "
+                f"{engine_sha256()[:12]}, load of the machine {os.getloadavg()[0]:.1f} at the "
+                f"end, {options.runs} runs each. "
                 f"{describe_machine()}."
             ),
             "",
@@ -248,9 +249,9 @@ def measure_year() -> str:
             ),
             "",
             (
-                f"{YEAR_DAYS} days of {YEAR_FEEDER}, one in each week of 2016 and each weekday in its "
-                f"turn, 96 quarter-hours ({said}). On the cluster the sweep was stopped by Ctrl-C, "
-                "SIGKILL and SIGTERM, and continued each time."
+                f"{YEAR_DAYS} days of {YEAR_FEEDER}, one in each week of 2016 and each weekday "
+                f"in its turn, 96 quarter-hours ({said}). On the cluster the sweep was stopped by "
+                "Ctrl-C, SIGKILL and SIGTERM, and continued each time."
             ),
             "",
             "| run | seconds | done at the stops | same bytes |\n|---|---|---|---|",

@@ -156,7 +156,7 @@ def _local(workers: int | None, memory: str, attempts_max: int) -> Iterator[Clus
         threads_per_worker=1,
         processes=True,
         memory_limit=memory,
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",
         host="127.0.0.1",
         silence_logs=logging.CRITICAL,
         scheduler_kwargs={"allowed_failures": attempts_max - 1},

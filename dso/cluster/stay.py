@@ -37,7 +37,10 @@ def serve_scheduler(*, host: str, port: int, attempts_max: int, say: Say) -> Non
     async def stay(stop: asyncio.Event) -> None:
         make: Any = distributed.Scheduler
         allowed = attempts_max - 1
-        async with make(host=host, port=port, dashboard=False, allowed_failures=allowed) as made:
+        async with make(
+            host=host, port=port, dashboard=False, dashboard_address="127.0.0.1:0",
+            allowed_failures=allowed,
+        ) as made:  # fmt: skip
             say(f"scheduler at {made.address}")
             await stop.wait()
 

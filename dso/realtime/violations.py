@@ -73,8 +73,9 @@ class RunFigures:
         Minutes in which some limit was broken.
     short_mw : ndarray, shape (minutes,)
         The MW behind ``violated_mwh``.
-    vm_pu_max, vm_pu_min : ndarray, shape (minutes,)
-        Highest and lowest voltage of a bus with a limit [pu].
+    over_upper_pu, under_lower_pu : ndarray, shape (minutes,)
+        Voltage of the worst bus less its upper limit, and lower limit less that of the worst bus;
+        below 0: the limit holds [pu].
     fed_in_mwh : float
         Energy that plants fed in.
     losses_mwh : float
@@ -87,8 +88,8 @@ class RunFigures:
     violated_element_mwh: float
     minutes: int
     short_mw: Floats
-    vm_pu_max: Floats
-    vm_pu_min: Floats
+    over_upper_pu: Floats
+    under_lower_pu: Floats
     fed_in_mwh: float
     losses_mwh: float
     episodes: tuple[Episode, ...]
@@ -141,8 +142,8 @@ def measure_run(
         violated_element_mwh=float(short.sum() / HOUR_MINUTES),
         minutes=int((worst.sum(axis=0) > 0.0).sum()),
         short_mw=worst.sum(axis=0),
-        vm_pu_max=vm.max(axis=0),
-        vm_pu_min=vm.min(axis=0),
+        over_upper_pu=(vm - limits.vm_pu_max[limited, None]).max(axis=0),
+        under_lower_pu=(limits.vm_pu_min[limited, None] - vm).max(axis=0),
         fed_in_mwh=float(np.maximum(record.p_mw[:count, lead:], 0.0).sum() / HOUR_MINUTES),
         losses_mwh=float(report.losses_mw[lead:].sum() / HOUR_MINUTES),
         episodes=_episodes(at, fleet, world, record, broken, numbers, short),

@@ -64,6 +64,7 @@ class ShedList:
     spared: Ints
     before: tuple[Broken, ...]
     unmended: tuple[Broken, ...]
+    solved: bool
 
 
 def shed_list(
@@ -122,6 +123,7 @@ def shed_list(
         spared=np.array(spared, dtype=np.int64),
         before=before or (),
         unmended=found or (),
+        solved=found is not None,
     )
 
 

@@ -171,6 +171,13 @@ def load_market(market: str, day: date, *, folder: Path = CONFIG_FOLDER) -> Mark
     return _market_rules(schema, digest)
 
 
+def market_file(market: str, day: date, *, folder: Path = CONFIG_FOLDER) -> str:
+    """Return the text of the file that `load_market` reads."""
+    from dso.config_schema import MarketSchema
+
+    return _in_force(MarketSchema, market, day, folder / "markets")[2].read_text(encoding="utf-8")
+
+
 def load_feeder(feeder: str, day: date, *, folder: Path = CONFIG_FOLDER) -> Feeder:
     """Return a feeder in force on a delivery day; as `load_market`, from ``feeders/``."""
     from dso.config_schema import FeederSchema

@@ -204,7 +204,8 @@ def _content_problems(
             what = f"is {wanted} W, the connection's contract {allowed} W"
             problems.append(Problem(where=f"{direction}_w_max", what=what))
     taken = current(connection, Asset, content.id, at)
-    if taken is not None and taken.connection_point != point.id:
+    # One that stands at a point of its own name is the grid's entry: a party's takes its place.
+    if taken is not None and taken.connection_point not in (point.id, taken.id):
         problems.append(Problem(where="id", what="is taken", remedy="name another"))
     return problems
 

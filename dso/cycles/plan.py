@@ -20,6 +20,7 @@ from data.readers.simbench import PROFILE_STEP_MINUTES, SimbenchGrid
 from data.records.clearing import Limits
 from data.records.forecast import Forecast
 from data.records.network import Network
+from data.records.order import Order
 from data.study.limits import limits_in_force
 from dso.bootstrap import STORE_FILE, load_grid, wholesale_price
 from dso.config import Feeder, MarketRules
@@ -202,7 +203,7 @@ def plan_day(
         network = known.network
         limits = limits_in_force(network, feeder.limits, rules.scarcity_price_eur_per_mwh, problems)
         recorded = attempt(lambda: _read_recorded(known, feeder, rules, periods))
-        attempt(lambda: _rehearse_orders(network, feeder, periods))
+        attempt(lambda: rehearse_orders(network, feeder, periods))
     if price is None or recorded is None or limits is None:
         raise InputError(problems)
     plan = DayPlan(
@@ -244,8 +245,11 @@ def _read_recorded(
     return read_recorded(grid, expected, periods)
 
 
-def _rehearse_orders(network: Network, feeder: Feeder, periods: Periods) -> None:
-    """Make the orders on a forecast of nothing: finds what the real ones would be refused for."""
+def rehearse_orders(network: Network, feeder: Feeder, periods: Periods) -> tuple[Order, ...]:
+    """Make the orders on a forecast of nothing: finds what the real ones would be refused for.
+
+    They say whose each asset is; powers are nothing.
+    """
     series = [f"load:{i}" for i in network.loads.index]
     series += [f"sgen:{i}" for i in network.sgens.index]
     nothing = Forecast(
@@ -256,7 +260,7 @@ def _rehearse_orders(network: Network, feeder: Feeder, periods: Periods) -> None
         known_at=periods.start,
         model_id="rehearsal",
     )
-    make_orders(network=network, forecast=nothing, periods=periods, policy=feeder.offers)
+    return make_orders(network=network, forecast=nothing, periods=periods, policy=feeder.offers)
 
 
 def _history_problems(plan: DayPlan) -> list[Problem]:

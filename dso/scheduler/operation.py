@@ -9,8 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from data.errors import InputError, Problem
+from data.periods import DeliveryDay
 from dso.bootstrap import Services, load_grid
-from dso.config import CONFIG_FOLDER, Feeder, MarketRules, load_feeder, load_market
+from dso.config import (
+    CONFIG_FOLDER,
+    Feeder,
+    MarketRules,
+    load_feeder,
+    load_market,
+    market_file,
+)
+from dso.cycles.enter_register import enter_register
 from dso.cycles.plan import ABOUT_FILE, DayPlan, plan_day
 from dso.cycles.stage_report import write_about
 from dso.cycles.stages import Approve, Desk
@@ -57,6 +66,10 @@ class Site:
         found = load_feeder(feeder, day, folder=self.configs)
         return found, load_market(found.market, day, folder=self.configs)
 
+    def market_file(self, market: str, day: date) -> str:
+        """Return the file of the rule set in force on a day."""
+        return market_file(market, day, folder=self.configs)
+
 
 class Operation:
     """Desks and timetables of a site.
@@ -90,6 +103,7 @@ class Operation:
         self._names: dict[str, str] = {}
         self._rules: dict[tuple[str, date], tuple[Feeder, MarketRules]] = {}
         self._inserted: set[tuple[str, date]] = set()
+        self._entered: set[tuple[str, str]] = set()
 
     def insert_due(self, now: datetime, *, since: date, until: date | None = None) -> int:
         """Insert the cycles of every delivery day whose first cycle is due by now.
@@ -113,6 +127,7 @@ class Operation:
         for day in _days(since, last):
             for feeder in self.site.feeders:
                 found, rules = self.rules_on(feeder, day)
+                self._enter_register(feeder, day, now)
                 if (feeder, day) not in self._inserted and first_due(rules, day) <= now:
                     added += self.queue.add(day_timetable(rules, found.id, day))
                     self._inserted.add((feeder, day))
@@ -172,6 +187,21 @@ class Operation:
     def network_on(self, feeder: str, day: date) -> Network:
         """Return the network of a feeder in force on a day."""
         return self._grid(self.rules_on(feeder, day)[0]).network
+
+    def _enter_register(self, feeder: str, day: date, now: datetime) -> None:
+        """Enter what a feeder and its rules in force on a day say, once for each of their files."""
+        found, rules = self.rules_on(feeder, day)
+        files = (found.sha256, rules.sha256)
+        if files in self._entered:
+            return
+        delivery = DeliveryDay(day=day, timezone=rules.timezone, mtu_minutes=rules.mtu_minutes)
+        text, network = self.site.market_file(found.market, day), self._grid(found).network
+        with self.services.store.transaction() as connection:
+            enter_register(
+                connection, feeder=found, rules=rules, rules_text=text, network=network,
+                delivery=delivery, at=now,
+            )  # fmt: skip
+        self._entered.add(files)
 
     def load_grids(self, day: date) -> None:
         """Load every grid in force on a day now, e.g. before workers are forked."""

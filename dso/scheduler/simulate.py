@@ -24,8 +24,8 @@ from dso.store.leader import Election
 T = TypeVar("T")
 POLL_S: Final = 0.05
 # On a database without advisory locks: how long an election holds unless renewed [s].
-ELECTED_S: Final = 6.0
-ELECTION_WAIT_S: Final = 8.0
+ELECTED_S: Final = 20.0
+ELECTION_WAIT_S: Final = 22.0
 LONG_AGO: Final = datetime(1, 1, 1, tzinfo=UTC)
 
 

@@ -99,6 +99,10 @@ class Register(Generic[V]):
         rows = connection.execute(query.order_by(self._table.c.version)).all()
         return tuple(self._record(row) for row in rows)
 
+    def ids(self, connection: Connection) -> frozenset[str]:
+        """Return every id that has a version, ended or not."""
+        return frozenset(connection.execute(select(self._table.c.id).distinct()).scalars())
+
     def _newest(self, connection: Connection, name: str) -> Any:  # noqa: ANN401 - a row
         latest = select(func.max(self._table.c.version)).where(self._table.c.id == name)
         query = select(self._table).where(

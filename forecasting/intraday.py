@@ -44,7 +44,6 @@ def forecast_intraday(
     capacity_mw: Mapping[str, float],
     periods: Periods,
     known_at: datetime,
-    past_error: Reading | None = None,
 ) -> Forecast:
     """Correct a forecast for the periods that remain.
 
@@ -56,7 +55,7 @@ def forecast_intraday(
     the conditional mean and spread of a first-order autoregression (Box, Jenkins, Reinsel 2008,
     sec. 5). For PV, e multiplies (actual / median) so that dawn and dusk keep their shape. The
     half-life is fitted to the readings' differences from the day before (loads and PV: one for
-    all; other plants: one each), or for each series to past errors where they are given.
+    all; other plants: one each).
 
     Parameters
     ----------
@@ -71,10 +70,6 @@ def forecast_intraday(
         The periods that remain; all in ``previous``, none before the end of the readings.
     known_at : datetime
         The gate.
-    past_error : Reading, optional
-        Actual minus median [MW] of day-ahead forecasts of past days, known at the gate: what
-        fades is an error, so its own autocorrelation says best how fast (loads -3 %, wind -11 %
-        mean absolute error on the recorded feeder against the kind's half-life).
 
     Returns
     -------
@@ -89,11 +84,8 @@ def forecast_intraday(
     """
     problems = reading_problems(reading, known_at)
     problems += _coverage_problems(previous, reading, kinds, periods, known_at)
-    if past_error is not None:
-        problems += _error_problems(past_error, previous.series, known_at)
     refuse_if_any(problems)
     recent = keep_last(_same_series(reading, previous.series), FIT_DAYS)
-    errors = None if past_error is None else _same_series(past_error, previous.series)
     kind_of = np.array([kinds[name] for name in previous.series])
     capacity = np.array([capacity_mw.get(name, np.inf) for name in previous.series])
     first = round((periods.start - previous.periods.start) / periods.mtu)
@@ -110,7 +102,7 @@ def forecast_intraday(
         rows = np.flatnonzero(kind_of == kind)
         if len(rows) == 0:
             continue
-        half_life_h, fallback = _half_lives_h(recent, errors, rows, kind)
+        half_life_h, fallback = _half_lives_h(recent, rows, kind)
         fallbacks += fallback
         rho = 0.5 ** (lead_h[None, :] / half_life_h[:, None])
         if kind == "pv":
@@ -168,24 +160,18 @@ def _pv_ratio(window: _Window, rows: Ints, capacity_mw: Floats) -> tuple[Floats,
     return np.clip(ratio, *PV_RATIO_RANGE), usable
 
 
-def _half_lives_h(
-    reading: Reading, errors: Reading | None, rows: Ints, kind: SeriesKind
-) -> tuple[Floats, list[str]]:
+def _half_lives_h(reading: Reading, rows: Ints, kind: SeriesKind) -> tuple[Floats, list[str]]:
     """Return the half-life of each series [h], shape (rows,).
 
-    A first-order autoregression of hourly means per series (statsmodels' AutoReg), of past errors
-    or of differences from the day before; where a series never moves, its kind's stands in.
+    A first-order autoregression of hourly means per series (statsmodels' AutoReg) of differences
+    from the day before; where a series never moves, its kind's stands in.
     """
     whole, notes = _half_life_h(reading, rows, kind)
     found = np.full(len(rows), whole)
-    per_day = round(24 / reading.periods.mtu_h)
-    if errors is not None and kind != "pv" and len(errors.periods) >= FIT_DAYS_MIN * per_day:
-        series = errors.value_mw[:, rows]
-        notes = []
-    elif kind in FITTED_ALONE and not notes:
-        series = reading.value_mw[per_day:, rows] - reading.value_mw[:-per_day, rows]
-    else:
+    if kind not in FITTED_ALONE or notes:
         return found, notes
+    per_day = round(24 / reading.periods.mtu_h)
+    series = reading.value_mw[per_day:, rows] - reading.value_mw[:-per_day, rows]
     hour = max(1, round(1 / reading.periods.mtu_h))
     count = len(series) // hour
     hourly = series[len(series) - count * hour :].reshape(count, hour, -1).mean(axis=1)
@@ -241,17 +227,6 @@ def _same_series(reading: Reading, series: Sequence[str]) -> Reading:
         value_mw=reading.value_mw[:, [column[name] for name in series]],
         known_at=reading.known_at,
     )
-
-
-def _error_problems(
-    past_error: Reading, series: Sequence[str], known_at: datetime
-) -> list[Problem]:
-    """List what is wrong with past errors: as for readings, and every series must be there."""
-    missing = sorted(set(series) - set(past_error.series))
-    found = reading_problems(past_error, known_at)
-    if missing:
-        found.append(Problem(where="past errors", what=f"no series {missing}"))
-    return found
 
 
 def _coverage_problems(

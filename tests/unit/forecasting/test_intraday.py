@@ -105,7 +105,6 @@ def one_series(
     read_mw: float = 3.0,
     hours: int = 2,
     forecast_mw: float = 2.0,
-    past_error: Reading | None = None,
 ) -> Forecast:
     start = datetime(2016, 5, 1, tzinfo=UTC)
     quantiles = (0.1, 0.5, 0.9)
@@ -120,7 +119,6 @@ def one_series(
     return forecast_intraday(
         previous=previous, reading=reading, kinds={"sgen:0": kind}, capacity_mw={"sgen:0": 10.0},
         periods=previous.periods.from_index(4 * hours), known_at=periods.end,
-        past_error=past_error,
     )  # fmt: skip
 
 
@@ -174,28 +172,15 @@ def _fading(half_lives_h: list[float], days: int, seed: int = 11) -> Reading:
     )  # fmt: skip
 
 
-def test_each_wind_park_fades_at_its_own_pace_and_errors_say_more_than_readings() -> None:
+def test_each_wind_park_fades_at_its_own_pace_and_loads_together() -> None:
     rows = np.array([0, 1])
     reading = _fading([1.0, 8.0], 14)
-    slow, notes = _half_lives_h(reading, None, rows, "wind")
+    slow, notes = _half_lives_h(reading, rows, "wind")
     assert notes == []
     assert slow[0] == pytest.approx(1.0, rel=0.5)
     assert slow[1] > 3.0 * slow[0]
-    together, _ = _half_lives_h(reading, None, rows, "load")
+    together, _ = _half_lives_h(reading, rows, "load")
     assert together[0] == together[1]
-    around_fifty = _fading([8.0, 1.0], 14, seed=12)
-    errors = Reading(
-        series=around_fifty.series, periods=around_fifty.periods,
-        value_mw=around_fifty.value_mw - 50.0, known_at=around_fifty.known_at,
-    )  # fmt: skip
-    by_errors, _ = _half_lives_h(reading, errors, rows, "load")
-    assert by_errors[0] > 3.0 * by_errors[1]
-
-
-def test_past_errors_from_after_the_gate_are_refused() -> None:
-    late = _fading([1.0], 20)
-    with pytest.raises(InputError, match="after the gate"):
-        one_series(past_error=late)
 
 
 def test_what_does_not_fit_is_refused_together(recorded_feeder: RecordedFeeder) -> None:

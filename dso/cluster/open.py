@@ -146,9 +146,16 @@ def _say_nothing() -> None:
 def _local(workers: int | None, memory: str, attempts_max: int) -> Iterator[Cluster]:
     import distributed
 
+    from distributed.worker_memory import parse_memory_limit
+
     count = len(os.sched_getaffinity(0)) if workers is None else workers
     if count < 1:
         raise InputError([Problem(where="--workers", what=f"is {count}", remedy="at least 1")])
+    try:
+        parse_memory_limit(memory, nthreads=1, total_cores=count)
+    except ValueError as error:
+        problem = Problem(where="--worker-memory", what=str(error), remedy="e.g. 2GiB")
+        raise InputError([problem]) from error
     start_fork_server()
     make: Any = distributed.LocalCluster
     made = make(

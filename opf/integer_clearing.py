@@ -153,6 +153,11 @@ class _Judge:
             self.best = min(self.best, found, key=lambda one: one.total_eur)
         return found
 
+    def judge_once(self, choice: IntegerChoice, cost_in_master: float) -> Cleared | None:
+        """Clear a choice and see to it that it is not proposed again."""
+        self.master.exclude(choice)
+        return self.judge(choice, cost_in_master)
+
     def beats(self, bound: float, share: float) -> bool:
         """Whether a bound still lies below the best choice, by more than a share of its cost."""
         tolerance = share * max(1.0, abs(self.best.total_eur))
@@ -236,8 +241,15 @@ def _search_all(judge: _Judge) -> tuple[float, bool]:
     def may_go_on(bound: float) -> bool:
         return judge.beats(bound, EQUAL) and judge.cleared < most and not judge.late()
 
-    bound = search_choices(judge.master, judge.judge, may_go_on)
-    return bound, not judge.beats(bound, EQUAL)
+    if not judge.master.limits_decide:
+        bound = search_choices(judge.master, judge.judge, may_go_on)
+        return bound, not judge.beats(bound, EQUAL)
+    # bounds of a pass rest on rows that what it cleared may have relaxed: pass until nothing is new
+    while True:
+        cleared = judge.cleared
+        bound = search_choices(judge.master, judge.judge_once, may_go_on)
+        if judge.cleared == cleared or judge.cleared >= most or judge.late():
+            return bound, judge.cleared == cleared and not judge.beats(bound, EQUAL)
 
 
 def _search_many(judge: _Judge) -> tuple[float, bool]:

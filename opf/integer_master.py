@@ -4,8 +4,10 @@ Every AC point that was cleared adds its tangents. Import and current limits are
 injections, so their tangents lie below them and all are kept; a lower voltage limit behaves alike.
 |V| is concave, so the tangent of an upper voltage limit (and of an export cap) would shut out
 points that the grid carries: of these one row is kept, the one linearised nearest to its maximum,
-and it is relaxed until it admits every AC point found. At a negative import price the import is
-an equation at the newest point, or imaginary losses would earn money.
+and it is relaxed until it admits every AC point found. Where every integer order is paid as bid,
+limits alone decide between choices: then the row is relaxed by as much as it overstates the limit
+at any AC point found, kept or not, so that it hides no choice that the grid carries. At a negative
+import price the import is an equation at the newest point, or imaginary losses would earn money.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from opf.integer_choice import IntegerChoice
+from data.records.order import AT_BUS_PRICE
+from opf.integer_choice import IntegerChoice, integer_orders
 from opf.integer_programme import IntegerProgramme, build_integer_programme
 from opf.limits import EXPORT_CAP, VOLTAGE_UPPER, limit_values
 from opf.linear_programme import INTEGRAL, Programme, Relaxation, solve_mixed_integer
@@ -107,11 +110,14 @@ class Master:
     excluded: list[IntegerChoice] = field(default_factory=list)
     rejected: set[str] = field(default_factory=set)
     version: int = 0
+    limits_decide: bool = field(init=False)
     _base: _Base = field(init=False)
 
     def __post_init__(self) -> None:
         self.integers = build_integer_programme(self.problem.case)
         self._base = _build_base(self.problem, self.integers)
+        book = integer_orders(self.problem.case)
+        self.limits_decide = all(order.pay != AT_BUS_PRICE for order in book)
 
     def add_point(self, injection: Complexes, state: AcState, lin: Linearisation) -> None:
         """Add the tangents of a cleared AC point, as far as they say something new.
@@ -170,6 +176,9 @@ class Master:
         cuts = [(cut, cut.room) for cuts in self.outer.values() for cut in cuts]
         for cut in self.inner.values():
             most = bound[cut.limit, cut.period]
+            if self.limits_decide:
+                cuts.append((cut, cut.room + self._overstated(cut, most)))
+                continue
             allowed = most + KEPT * abs(most)
             beyond = [
                 cut.room_at(injection)
@@ -178,6 +187,13 @@ class Master:
             ]
             cuts.append((cut, cut.room - min(0.0, *beyond) if beyond else cut.room))
         return cuts
+
+    def _overstated(self, cut: LimitCut, most: float) -> float:
+        """Return by how much a row overstates its limit at worst at an AC point found."""
+        return max(
+            most - cut.room_at(injection) - float(values[cut.limit, cut.period])
+            for injection, values in self.points
+        )
 
     def programme(self) -> Programme:
         """Put the present programme together."""

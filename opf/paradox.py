@@ -25,15 +25,13 @@ from data.records.clearing import (
     IntegerReport,
     Prices,
 )
-from data.records.order import BlockOrder, CurtailOrder
+from data.records.order import AT_BUS_PRICE, BlockOrder, CurtailOrder
 from opf.column_builder import asset_tan_phi
 from opf.integer_choice import integer_orders
 from opf.integer_columns import reduction_bounds
 
 Floats = NDArray[np.float64]
 
-# What `Order.pay` says where an order is paid the price of its bus.
-AT_BUS_PRICE: Final = "dlmp"
 # Money that a decision on ticks may miss by rounding [EUR].
 ROUNDING_EUR: Final = 1e-6
 # Accuracy of prices relative to the largest one in play: what the certificate asks for.

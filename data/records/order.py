@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+# What `Order.pay` says where an order is paid the price of its bus.
+AT_BUS_PRICE: Final = "dlmp"
 OrderKind = Literal["generation", "demand", "storage", "shift", "curtail", "block", "bilateral"]
 ORDER_KINDS: Final[tuple[OrderKind, ...]] = (
     "generation", "demand", "storage", "shift", "curtail", "block", "bilateral",

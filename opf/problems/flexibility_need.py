@@ -8,6 +8,8 @@ grid is met, to first order.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -99,6 +101,41 @@ def point_need(
         unserved=tuple(np.unique(rows[~serves]).tolist()),
         contradicting=tuple(np.flatnonzero((inject > 0.0) & (withdraw > 0.0)).tolist()),
     )
+
+
+def bus_effects(
+    expected: ExpectedGrid, elements: frozenset[tuple[str, int]], shares: Sequence[Floats]
+) -> Floats:
+    """Return how power at several places moves the nearest limit of some elements.
+
+    Parameters
+    ----------
+    expected : ExpectedGrid
+        The expected state, no order used.
+    elements : frozenset of (kind, index)
+        Whose limits count; the one used most, in the period in which it is, is looked at.
+    shares : sequence of ndarray, shape (buses,)
+        Places; each sums to 1.
+
+    Returns
+    -------
+    ndarray, shape (places,)
+        dg/dP of the limit [pu or kA per MW].
+    """
+    limits = expected.limits
+    mine = [
+        row
+        for row, key in enumerate(zip(limits.element_kind, limits.element.tolist(), strict=True))
+        if key in elements
+    ]
+    used = expected.values[mine] - limits.maximum[mine][:, None]
+    # per unit of the limit, so that voltages and currents compare
+    used /= np.abs(limits.maximum[mine])[:, None]
+    at, period = np.unravel_index(int(np.argmax(used)), used.shape)
+    row, periods = mine[int(at)], expected.values.shape[1]
+    moved = np.repeat((STEP_MW * np.array(shares))[:, :, None], periods, axis=2).astype(complex)
+    stepped = next(itertools.islice(scenario_values(expected, moved), int(period), None))
+    return np.asarray((stepped[row] - expected.values[row, period]) / STEP_MW)
 
 
 def _room(room: Floats, slope: Floats) -> Floats:

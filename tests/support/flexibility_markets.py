@@ -200,11 +200,11 @@ def cost_eur(choice: Choice) -> float:
     return sum(factor * option.price_micro_eur for _, option, factor in choice) / 1e6
 
 
-def choices(market: FlexibilityMarket) -> Iterator[Choice]:
-    """Yield every combination of options, divisible ones at their least factor."""
+def choices(market: FlexibilityMarket, *, whole: bool = False) -> Iterator[Choice]:
+    """Yield every combination of options, divisible ones at their least factor or whole."""
     each = [
-        [(), *(((offer, option, option.factor_min),) for option in offer.options)]
-        for offer in market.offers
+        [(), *(((o, option, 1.0 if whole else option.factor_min),) for option in o.options)]
+        for o in market.offers
     ]
     for parts in itertools.product(*each):
         yield tuple(itertools.chain(*parts))

@@ -411,6 +411,12 @@ class DisclosureRequest(Request):
     fields: list[Name] = Field(min_length=1, max_length=20, examples=[["verb", "at_utc"]])
 
 
+class RecordDisclosureRequest(DisclosureRequest):
+    """Which record of a run: the id of a trade, or the participant of a statement."""
+
+    record: Text
+
+
 class Disclosure(BaseModel):
     """A disclosure file, as `gridclear-verify` reads it."""
 

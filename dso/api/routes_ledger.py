@@ -10,7 +10,14 @@ from fastapi import APIRouter, Depends, Path, Query
 from data.errors import Problem
 from dso.api.disclosures import RUN_KINDS, disclose_action, disclose_record
 from dso.api.market import Market
-from dso.api.models import Disclosure, DisclosureRequest, Head, Name, Page, Proof
+from dso.api.models import (
+    Disclosure,
+    DisclosureRequest,
+    Head,
+    Page,
+    Proof,
+    RecordDisclosureRequest,
+)
 from dso.api.paging import LARGEST as LARGEST_NUMBER
 from dso.api.paging import Cursor, Limit, read_cursor, write_cursor
 from dso.api.problems import Refusal, not_found, problem_responses
@@ -124,7 +131,7 @@ def show_action(
 
 
 @router.post(
-    "/runs/{run}/records/{record}/disclosure",
+    "/runs/{run}/disclosure",
     responses=problem_responses(400, 401, 403, 404, 409, 413, 422, 429),
     summary="Show some fields of a trade or statement of one's own, and prove the rest",
 )
@@ -132,13 +139,12 @@ def show_record(
     market: InMarket,
     caller: AsReader,
     number: Annotated[int, Path(alias="run", ge=1, le=LARGEST_NUMBER)],
-    record: Annotated[Name, Path()],
-    wanted: DisclosureRequest,
+    wanted: RecordDisclosureRequest,
 ) -> Disclosure:
     """Return a disclosure of a trade (by its id) or of a statement (by its participant)."""
     with market.services.store.transaction() as connection:
         run = find_run(connection, number)
     if run is None or run.kind not in RUN_KINDS:
         raise not_found(f"run {number}")
-    text = disclose_record(market, run, record, own_only(caller), wanted.fields)
+    text = disclose_record(market, run, wanted.record, own_only(caller), wanted.fields)
     return Disclosure(text=text)

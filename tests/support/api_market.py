@@ -59,7 +59,7 @@ class OneFeeder:
             collateral=self.collateral,
         )
 
-    def network(self, feeder: str, day: date) -> Network | None:
+    def network(self, feeder: str, day: date) -> Network | None:  # noqa: ARG002
         return self.networks.get(feeder)
 
     def timetable(self, feeder: str, day: date) -> tuple[DueCycle, ...]:
@@ -114,6 +114,8 @@ def fill_register(services: Services) -> None:
 
 class Desk:
     """A market, its application and tokens for every party."""
+
+    trade: str = ""
 
     def __init__(self, services: Services, folder: Path, limits: ApiLimits) -> None:
         self.clock = MovingClock()

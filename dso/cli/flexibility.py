@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -81,9 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output(tender)
     buy = action("buy", "choose among contracts and offers at least cost")
     buy.add_argument("study", type=Path, metavar="STUDY", help="study folder of the clearing")
-    buy.add_argument(
-        "--result", type=Path, metavar="DIR", help="its result; default: STUDY itself"
-    )
+    buy.add_argument("--result", type=Path, metavar="DIR", help="its result; default: STUDY itself")
     buy.add_argument("--contracts", type=Path, metavar="FILE", help="availability contracts")
     buy.add_argument(
         "--messages", type=Path, nargs="*", default=[], metavar="FILE",
@@ -114,6 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _request(arguments: argparse.Namespace) -> int:
     from data.canonical import pretty_json
+    from data.errors import refuse_if_any
     from data.study import read_study
     from dso.flexibility.request import (
         Issue,
@@ -124,7 +124,6 @@ def _request(arguments: argparse.Namespace) -> int:
         unknown_elements,
     )
     from dso.flexibility.request_page import render_request
-    from data.errors import refuse_if_any
     from opf.problems.scenario_limits import expected_grid
 
     refuse_output(arguments, REQUEST_MARKER)
@@ -158,10 +157,9 @@ def _points(arguments: argparse.Namespace, case: ClearingCase) -> tuple[Congesti
     return read_points(arguments.points, context_of(case.network, len(case.periods)))
 
 
-def _at(arguments: argparse.Namespace, case: ClearingCase):  # noqa: ANN202
-    from datetime import timedelta
-
-    return arguments.at or case.periods.start - timedelta(days=1)
+def _at(arguments: argparse.Namespace, case: ClearingCase) -> datetime:
+    stated: datetime | None = arguments.at
+    return stated or case.periods.start - timedelta(days=1)
 
 
 def _tender(arguments: argparse.Namespace) -> int:
@@ -195,8 +193,8 @@ def _tender(arguments: argparse.Namespace) -> int:
     for remark in tender.remarks:
         print(f"note: {remark}")
     print(
-        f"{len(tender.winners)} of {len(tender.bids)} bids win: {result.fee_eur:,.2f} EUR for being "
-        f"ready, {result.utilisation_eur:,.2f} EUR expected for calls"
+        f"{len(tender.winners)} of {len(tender.bids)} bids win: {result.fee_eur:,.2f} EUR for "
+        f"being ready, {result.utilisation_eur:,.2f} EUR expected for calls"
     )
     short = float(result.short_mw.max(initial=0.0))
     if short:

@@ -39,6 +39,11 @@ COMMANDS: Final[tuple[tuple[str, str, str], ...]] = (
     ("taps", "dso.cli.taps", "find the tap positions and capacitor steps that cost least"),
     ("show", "dso.cli.show", "draw one clearing: price map, voltages, loadings, a price explained"),
     ("explain", "dso.cli.explain", "say why a price is what it is, why an order got what it got"),
+    (
+        "flexibility",
+        "dso.cli.flexibility",
+        "request flexibility, hold a tender, buy at least cost what the market did not solve",
+    ),
     ("settle", "dso.cli.settle", "settle one folder: positions, meters and prices in, money out"),
     ("baseline", "dso.cli.baseline", "measure baseline methods, and behaviour around events"),
     ("meters", "dso.cli.meters", "validate readings, check sums against feeder meters, import"),

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from data.records.clearing import ClearingCase, ClearingResult
 from data.records.order import Order
-from data.results import CERTIFIED
 from data.units import MICRO_PER_UNIT
 from dso.store import Light
 from flexibility.procurement.acceptance import Desk, judge_offers
@@ -40,6 +39,7 @@ from opf.problems.flexibility_purchase import (
     FlexibilityChoice,
     choose_flexibility,
     flexibility_outcome,
+    is_sound,
     missing_by_period,
 )
 
@@ -128,19 +128,19 @@ def buy(
     fallbacks: list[str] = []
     choice, after = NOTHING_CHOSEN, before
     orders: tuple[FlexOrder, ...] = ()
-    if before.status != "certified":
+    if not is_sound(before):
+        fallbacks.append(f"uncertified: nothing is ordered ({before.message})")
+    elif before.violations:
         choice, orders = _choose(held, tray, offers, missing_before, remarks, shortage_eur_per_mwh)
-        if choice.result is not None and choice.result.status not in CERTIFIED:
-            fallbacks.append(f"uncertified: nothing is ordered ({choice.result.message})")
-            orders = ()
     if orders:
         after = flexibility_outcome(held, _fixed(orders), shortage_eur_per_mwh=shortage_eur_per_mwh)
-        if after.status not in CERTIFIED:
+        if not is_sound(after):
             fallbacks.append(f"uncertified: nothing is ordered ({after.message})")
             orders, after = (), before
     cost = sum(order.price_micro_eur for order in orders)
-    if choice.result is not None and choice.result.message:
-        remarks.append(choice.result.message)
+    search = None if choice.result is None else choice.result.integers
+    if search is not None and search.message:
+        remarks.append(search.message)
     return Purchase(
         state=_state(before, after),
         orders=orders,
@@ -191,6 +191,6 @@ def _fixed(orders: Sequence[FlexOrder]) -> list[Order]:
 
 
 def _state(before: ClearingResult, after: ClearingResult) -> Light:
-    if before.status == "certified":
+    if is_sound(before) and not before.violations:
         return "green"
-    return "yellow" if after.status == "certified" else "orange"
+    return "orange" if after.violations or not is_sound(after) else "yellow"

@@ -165,9 +165,7 @@ def hold_tender(
             power_mw=np.array([bid.power_mw for bid in taken]),
             effect=np.maximum(relief, 0.0),
             fee_eur_per_mw_h=_per_unit([bid.availability_micro_eur_per_mw_h for bid in taken]),
-            utilisation_eur_per_mwh=_per_unit(
-                [bid.utilisation_micro_eur_per_mwh for bid in taken]
-            ),
+            utilisation_eur_per_mwh=_per_unit([bid.utilisation_micro_eur_per_mwh for bid in taken]),
             energy_mwh_max=np.array([_energy_mwh_max(bid) for bid in taken]),
             shortage_eur_per_mwh=shortage_eur_per_mwh,
         )
@@ -215,9 +213,9 @@ def _window(
 ) -> NDArray[np.bool_]:
     return np.array(
         [
-            bid.window(
-                Periods(start=parse_utc(start), count=1, mtu_minutes=mtu_minutes), timezone
-            )[0]
+            bid.window(Periods(start=parse_utc(start), count=1, mtu_minutes=mtu_minutes), timezone)[
+                0
+            ]
             for start in need.starts
         ]
     )

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from data.periods import Periods
 from data.records.clearing import Award, ClearingCase, ClearingResult, LimitMargins, Violation
 from data.records.order import BlockOrder, CurtailOrder, DemandOrder, GenerationOrder, Order
+from opf.certificate import BALANCE_MAX_MW, REPLAY_VM_MAX_PU
 from opf.clearing import clear_case
 
 Floats = NDArray[np.float64]
@@ -116,6 +117,20 @@ def flexibility_outcome(
     bus that relieves each most.
     """
     return clear_case(_purchase_case(held, fixed, shortage_eur_per_mwh))
+
+
+def is_sound(outcome: ClearingResult) -> bool:
+    """Tell whether an outcome of `flexibility_outcome` may be relied on.
+
+    Nothing is optimised in it and its prices mean nothing, so what counts of the certificate is
+    that the independent power flow gives the same voltages and that energy is balanced.
+    """
+    proof = outcome.certificate
+    return (
+        outcome.status != "infeasible"
+        and proof.replay_vm_pu_error_max <= REPLAY_VM_MAX_PU
+        and proof.energy_balance_mw <= BALANCE_MAX_MW
+    )
 
 
 def missing_by_period(violations: Sequence[Violation], periods: int) -> Floats:

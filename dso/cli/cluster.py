@@ -207,8 +207,10 @@ def _scheduler(arguments: argparse.Namespace) -> int:
 
 def _worker(arguments: argparse.Namespace) -> int:
     from data.errors import InputError, Problem
+    from dso.cluster.open import refuse_memory
     from dso.cluster.stay import serve_workers
 
+    refuse_memory(arguments.worker_memory)
     if arguments.workers < 1:
         what = f"is {arguments.workers}"
         raise InputError([Problem(where="--workers", what=what, remedy="at least 1")])

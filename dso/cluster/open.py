@@ -20,6 +20,7 @@ Client = Any
 LOCAL: Final = "local"
 CONNECT_S: Final = 10.0
 ATTEMPTS_MAX: Final = 3
+MEMORY_MIN: Final = 2**20
 SETTINGS: Final[Mapping[str, object]] = {
     # Results are small records; files stay where they are. Nothing is ever spilled.
     "distributed.worker.memory.target": False,
@@ -135,6 +136,25 @@ def open_cluster(
             cluster.drop()
 
 
+def refuse_memory(memory: str) -> None:
+    """Refuse a size that is none.
+
+    Raises
+    ------
+    InputError
+        If it is neither ``auto`` nor at least a mebibyte.
+    """
+    from dask.utils import parse_bytes
+
+    try:
+        enough = memory == "auto" or parse_bytes(memory) >= MEMORY_MIN
+    except ValueError:
+        enough = False
+    if not enough:
+        remedy = "auto, or e.g. 2GiB"
+        raise InputError([Problem(where="--worker-memory", what=f"is {memory!r}", remedy=remedy)])
+
+
 def _say_nothing() -> None:
     """Keep Dask's own reports of lost connections from the screen: the run says what matters."""
     for name in list(logging.root.manager.loggerDict):
@@ -146,16 +166,10 @@ def _say_nothing() -> None:
 def _local(workers: int | None, memory: str, attempts_max: int) -> Iterator[Cluster]:
     import distributed
 
-    from distributed.worker_memory import parse_memory_limit
-
     count = len(os.sched_getaffinity(0)) if workers is None else workers
     if count < 1:
         raise InputError([Problem(where="--workers", what=f"is {count}", remedy="at least 1")])
-    try:
-        parse_memory_limit(memory, nthreads=1, total_cores=count)
-    except ValueError as error:
-        problem = Problem(where="--worker-memory", what=str(error), remedy="e.g. 2GiB")
-        raise InputError([problem]) from error
+    refuse_memory(memory)
     start_fork_server()
     make: Any = distributed.LocalCluster
     made = make(

@@ -67,18 +67,23 @@ def _about(purchase: Purchase, held: ClearingCase, desk: Desk) -> dict[str, obje
 
 
 def missing_elements(result: ClearingResult, labels: Sequence[str]) -> list[dict[str, object]]:
-    """Return each element and period whose limit does not hold, the two ends of a branch as one."""
+    """Return each element and period whose limit does not hold, the two ends of a branch as one.
+
+    Voltages are in pu, branches in percent of their limit.
+    """
     worst: dict[tuple[int, str, int], dict[str, object]] = {}
     for each in result.violations:
         key = (each.period, each.element_kind, each.element)
         if key not in worst or float(str(worst[key]["mw_missing"])) < each.mw_short:
+            at_bus = each.element_kind == "bus"
             worst[key] = {
                 "element_kind": each.element_kind,
                 "element": each.element,
                 "side": each.side,
                 "period_start": labels[each.period],
-                "value": each.value,
-                "limit": each.limit,
+                "value": each.value if at_bus else 100.0 * each.value / each.limit,
+                "limit": each.limit if at_bus else 100.0,
+                "unit": "pu" if at_bus else "percent of limit",
                 "mw_missing": each.mw_short,
             }
     return [worst[key] for key in sorted(worst)]
@@ -86,9 +91,9 @@ def missing_elements(result: ClearingResult, labels: Sequence[str]) -> list[dict
 
 def _missing(purchase: Purchase, held: ClearingCase) -> bytes:
     found = missing_elements(purchase.after, held.periods.labels())
-    names = ("element_kind", "element", "side", "period_start", "value", "limit", "mw_missing")
-    columns: dict[str, Column] = {name: [str(each[name]) for each in found] for name in names[:4]}
-    for name in names[4:]:
+    texts = ("element_kind", "element", "side", "period_start", "unit")
+    columns: dict[str, Column] = {name: [str(each[name]) for each in found] for name in texts}
+    for name in ("value", "limit", "mw_missing"):
         columns[name] = np.array([float(str(each[name])) for each in found])
     return table_bytes(columns)
 

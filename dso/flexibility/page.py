@@ -75,64 +75,76 @@ def _verdict(purchase: Purchase) -> str:
             f"Yellow: {len(purchase.orders)} orders for {fixed(cost_eur(purchase), 2)} EUR keep "
             "every limit"
         )
+    missing = in_unit(float(purchase.missing_mw.max()), power_unit(purchase))
     return (
-        f"Orange: offers do not suffice, up to {fixed(float(purchase.missing_mw.max()), 3)} MW "
-        f"are missing after {len(purchase.orders)} orders for {fixed(cost_eur(purchase), 2)} EUR"
+        f"Orange: offers do not suffice, up to {missing} are missing after "
+        f"{len(purchase.orders)} orders for {fixed(cost_eur(purchase), 2)} EUR"
     )
 
 
 def _tiles(purchase: Purchase, held: ClearingCase) -> tuple[Tile, ...]:
-    h = held.periods.mtu_h
+    h, unit = held.periods.mtu_h, power_unit(purchase)
     bought = sum(float(np.abs(order.ordered_mw).sum()) * h for order in purchase.orders)
     search = purchase.choice.result
     proven = search is None or search.integers is None or search.integers.proven
+
+    def tile(label: str, power_mw: float, unit: str, note: str, tone: Tone = "plain") -> Tile:
+        value, _, _ = in_unit(power_mw, unit[:2]).partition(" ")
+        return Tile(label=label, value=value, unit=unit, note=note, tone=tone)
+
     return (
-        Tile(label="Missing without flexibility", unit="MW",
-             value=fixed(float(purchase.missing_before_mw.max(initial=0.0)), 3),
-             note=f"worst of {int((purchase.missing_before_mw > 0).sum())} periods"),
-        Tile(label="Bought", value=fixed(bought, 3), unit="MWh",
-             note=f"{len(purchase.orders)} orders"),
+        tile("Missing without flexibility", float(purchase.missing_before_mw.max(initial=0.0)),
+             unit, f"worst of {int((purchase.missing_before_mw > 0).sum())} periods"),
+        tile("Bought", bought, f"{unit}h", f"{len(purchase.orders)} orders"),
         Tile(label="Cost", value=fixed(cost_eur(purchase), 2), unit="EUR",
              note="proven to be the least" if proven else "not proven to be the least"),
-        Tile(label="Still missing", unit="MW", tone=TONE[purchase.state],
-             value=fixed(float(purchase.missing_mw.max(initial=0.0)), 3),
-             note=f"worst of {int((purchase.missing_mw > 0).sum())} periods"),
+        tile("Still missing", float(purchase.missing_mw.max(initial=0.0)), unit,
+             f"worst of {int((purchase.missing_mw > 0).sum())} periods", TONE[purchase.state]),
     )  # fmt: skip
 
 
 def _need_figure(purchase: Purchase, held: ClearingCase) -> Figure:
     day = PurchaseHorizon(periods=held.periods, timezone=held.timezone)
+    unit = power_unit(purchase)
+    shown, digits = (1e3, 2) if unit == "kW" else (1.0, 3)
     traces: list[Trace] = []
     for kind, sign, name, colour in BARS:
-        power = bought_mw(purchase, kind, sign)
+        power = shown * bought_mw(purchase, kind, sign)
         if power.any():
             traces.append(
                 {
                     "type": "bar", "name": name, "x": middles(day), "y": rounded(power, 6),
                     "marker": {"color": colour, "line": {"width": 0}}, "width": 1.0,
-                    "hovertemplate": "%{y:.3f} MW",
+                    "hovertemplate": f"%{{y:.{digits}f}} {unit}",
                 }
             )  # fmt: skip
     traces += [
-        step_line(day, purchase.missing_before_mw, "Missing without flexibility", "@ink", "MW", 3),
-        step_line(day, purchase.missing_mw, "Still missing", "@broken", "MW", 3),
+        step_line(
+            day,
+            shown * purchase.missing_before_mw,
+            "Missing without flexibility",
+            "@ink",
+            unit,
+            digits,
+        ),
+        step_line(day, shown * purchase.missing_mw, "Still missing", "@broken", unit, digits),
     ]
     return Figure(
         name="need",
         title="Need and purchase",
         label="Power missing without flexibility, power bought and power still missing over time.",
-        reading="The black line is the largest MW missing in a period with the market's positions "
-        "alone, stated at the best bus; bars are what was bought, stacked, at its own buses, which "
+        reading="The black line is the largest power missing in a period with the market's "
+        "positions alone, stated at the best bus; bars are what was bought, stacked, at its own buses, which "
         "relieve less per MW the farther they are from the element. The red line is still missing.",
         source="periods.csv",
         height_px=360,
         traces=traces,
-        layout=layout(day, "MW") | {"barmode": "stack", "bargap": 0},
+        layout=layout(day, unit) | {"barmode": "stack", "bargap": 0},
     )
 
 
 def _orders_table(purchase: Purchase, held: ClearingCase) -> PlannerTable:
-    h, zone = held.periods.mtu_h, ZoneInfo(held.timezone)
+    h, zone, unit = held.periods.mtu_h, ZoneInfo(held.timezone), power_unit(purchase)
     rows = []
     for order in purchase.orders:
         power = order.ordered_mw
@@ -147,9 +159,9 @@ def _orders_table(purchase: Purchase, held: ClearingCase) -> PlannerTable:
                 order.participant,
                 "contract" if order.contract else "offer",
                 f"{start:%H:%M}–{end:%H:%M}",
-                f"{fixed(main, 3)} MW",
+                in_unit(main, unit),
                 f"{fixed(100 * order.factor, 0)} %",
-                f"{fixed(energy, 3)} MWh",
+                f"{in_unit(energy, unit)}h",
                 f"{fixed(order.price_micro_eur / MICRO_PER_UNIT, 2)} EUR",
                 f"{fixed(order.price_micro_eur / MICRO_PER_UNIT / max(energy, 1e-9), 2)} EUR/MWh",
             )
@@ -163,12 +175,31 @@ def _orders_table(purchase: Purchase, held: ClearingCase) -> PlannerTable:
     )  # fmt: skip
 
 
+def _measured(each: dict[str, object], name: str) -> str:
+    value = float(str(each[name]))
+    return f"{fixed(value, 4)} pu" if each["unit"] == "pu" else f"{fixed(value, 1)} %"
+
+
+def power_unit(purchase: Purchase) -> str:
+    """Return the unit in which the powers of a purchase are read: kW on small feeders."""
+    largest = max(
+        [float(purchase.missing_before_mw.max(initial=0.0))]
+        + [float(np.abs(order.ordered_mw).max()) for order in purchase.orders]
+    )
+    return "kW" if largest < 0.1 else "MW"
+
+
+def in_unit(power_mw: float, unit: str) -> str:
+    """Write a power [MW], or an energy [MWh], in kW or MW."""
+    return f"{fixed(1e3 * power_mw, 2)} kW" if unit == "kW" else f"{fixed(power_mw, 3)} MW"
+
+
 def _called(order: FlexOrder) -> str:
     return f"{order.offer} option {order.option}" if order.offer else f"{order.contract}"
 
 
 def _missing_table(purchase: Purchase, held: ClearingCase) -> PlannerTable:
-    labels = held.periods.labels()
+    labels, unit = held.periods.labels(), power_unit(purchase)
     zone = ZoneInfo(held.timezone)
     when = {
         label: f"{start.astimezone(zone):%H:%M}"
@@ -179,16 +210,15 @@ def _missing_table(purchase: Purchase, held: ClearingCase) -> PlannerTable:
             f"{each['element_kind']} {each['element']}",
             str(each["side"]),
             when[str(each["period_start"])],
-            f"{fixed(float(str(each['value'])), 4)}",
-            f"{fixed(float(str(each['limit'])), 4)}",
-            f"{fixed(float(str(each['mw_missing'])), 4)} MW",
+            _measured(each, "value"),
+            _measured(each, "limit"),
+            in_unit(float(str(each["mw_missing"])), unit),
         )
         for each in missing_elements(purchase.after, labels)
     )
     return PlannerTable(
         name="missing", title="Still missing",
-        caption="Each element and period whose limit does not hold with what was bought; buses in "
-        "pu of voltage, branches in kA",
+        caption="Each element and period whose limit does not hold with what was bought",
         head=(("Element", False), ("Side", False), ("When", False), ("Value", True),
               ("Limit", True), ("Missing", True)),
         rows=rows, source="missing.csv",

@@ -180,6 +180,7 @@ def splice_orders(earlier: Sequence[Order], later: Sequence[Order]) -> tuple[Ord
         if isinstance(order, GenerationOrder | DemandOrder):
             assert isinstance(new, GenerationOrder | DemandOrder)
             keep = len(order.p_mw_min) - len(new.p_mw_min)
+            count = max(len(order.steps), len(new.steps))
             steps = tuple(
                 PriceStep(
                     p_mw=np.concatenate([a.p_mw[:keep], b.p_mw]),
@@ -187,13 +188,22 @@ def splice_orders(earlier: Sequence[Order], later: Sequence[Order]) -> tuple[Ord
                         [a.price_eur_per_mwh[:keep], b.price_eur_per_mwh]
                     ),
                 )
-                for a, b in zip(order.steps, new.steps, strict=True)
+                for a, b in zip(
+                    _as_many(order.steps, count), _as_many(new.steps, count), strict=True
+                )
             )
             p_mw_min = np.concatenate([order.p_mw_min[:keep], new.p_mw_min])
             spliced.append(replace(order, steps=steps, p_mw_min=p_mw_min))
         else:
             spliced.append(order)
     return tuple(spliced)
+
+
+def _as_many(steps: Sequence[PriceStep], count: int) -> list[PriceStep]:
+    """Return steps with empty ones behind them, at the last one's price."""
+    last = steps[-1]
+    empty = replace(last, p_mw=np.zeros_like(last.p_mw))
+    return [*steps, *[empty] * (count - len(steps))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,6 +44,8 @@ COMMANDS: Final[tuple[tuple[str, str, str], ...]] = (
         "dso.cli.flexibility",
         "request flexibility, hold a tender, buy at least cost what the market did not solve",
     ),
+    ("fleet", "dso.cli.fleet", "offer devices to the market, let them carry out their awards"),
+    ("dispatch", "dso.cli.dispatch", "send instructions to devices, listen to them, follow each"),
     ("settle", "dso.cli.settle", "settle one folder: positions, meters and prices in, money out"),
     ("baseline", "dso.cli.baseline", "measure baseline methods, and behaviour around events"),
     ("meters", "dso.cli.meters", "validate readings, check sums against feeder meters, import"),

@@ -287,6 +287,7 @@ class CarSessions:
         participant: str,
         price_charge_eur_per_mwh: float = 0.0,
         price_discharge_eur_per_mwh: float = 0.0,
+        every_periods: int = 1,
     ) -> tuple[StorageOrder, ...]:
         """Return one storage order per session of at least one whole period of the horizon.
 
@@ -302,12 +303,22 @@ class CarSessions:
             Who offers.
         price_charge_eur_per_mwh, price_discharge_eur_per_mwh : float
             Cost of a grid-side MWh, e.g. wear of the battery [EUR/MWh].
+        every_periods : int
+            Offer only from one multiple of so many periods to another, where that is enough for
+            the departure energy: cars that are plugged for nearly the same time then offer the
+            same window, and fit into one portfolio.
         """
         h, count = periods.mtu_h, len(periods)
+        charge = floor_tick(self.charge_mw_max)
         first = np.ceil(np.maximum(self.arrival_h, 0.0) / h - TIME_TOLERANCE_H).astype(int)
         whole = np.floor(self.departure_h / h + TIME_TOLERANCE_H).astype(int)
+        later, sooner = -(-first // every_periods) * every_periods, whole // every_periods
+        sooner = np.where(whole > count, whole, sooner * every_periods)
+        enough = self.energy_mwh_departure - self.energy_mwh_arrival + REACH_MARGIN_MWH
+        fits = self.efficiency_charge * charge * h * (sooner - later) >= enough
+        fits &= np.minimum(sooner, count) > later
+        first, whole = np.where(fits, later, first), np.where(fits, sooner, whole)
         last = np.minimum(whole, count)
-        charge = floor_tick(self.charge_mw_max)
         below = self.energy_mwh_arrival < self.energy_mwh_reserve
         discharge = np.where(below, 0.0, floor_tick(self.discharge_mw_max))
         lowest = np.minimum(self.energy_mwh_arrival, self.energy_mwh_reserve)

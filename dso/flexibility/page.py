@@ -134,8 +134,8 @@ def _need_figure(purchase: Purchase, held: ClearingCase) -> Figure:
         title="Need and purchase",
         label="Power missing without flexibility, power bought and power still missing over time.",
         reading="The black line is the largest power missing in a period with the market's "
-        "positions alone, stated at the best bus; bars are what was bought, stacked, at its own buses, which "
-        "relieve less per MW the farther they are from the element. The red line is still missing.",
+        "positions alone, stated at the best bus; bars are what was bought, stacked, at its own "
+        "buses, which relieve less per MW the farther they are. The red line is still missing.",
         source="periods.csv",
         height_px=360,
         traces=traces,

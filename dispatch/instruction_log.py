@@ -6,6 +6,7 @@ knows after its restart everything it may have said, and never gives a sequence 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from dataclasses import replace
@@ -26,21 +27,29 @@ class InstructionLog:
     ----------
     path : Path or None
         The file; None keeps nothing beyond the process.
+    read_only : bool
+        Only look at it: the file is left as it is, and another process may write it meanwhile.
 
     Raises
     ------
     InputError
-        If a line cannot be read. An unfinished last line, from a process that was killed while it
-        wrote, is cut off: what it began to say had not been sent.
+        If another process writes the file, or a line cannot be read. An unfinished last line, from
+        a process that was killed while it wrote, is cut off: what it began to say was not sent.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, *, read_only: bool = False) -> None:
         self.activations: dict[str, Activation] = {}
         self._stream: IO[bytes] | None = None
-        if path is not None:
+        if path is not None and read_only:
+            with path.open("rb") as stream:
+                self._read(stream, path)
+        elif path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._stream = path.open("a+b")
-            self._read(self._stream, path)
+            _lock(self._stream, path)
+            whole = self._read(self._stream, path)
+            self._stream.truncate(whole)
+            self._stream.seek(0, os.SEEK_END)
 
     def last_sequence(self, asset: str) -> int:
         """Return the greatest sequence number given to an asset, -1 for none."""
@@ -94,7 +103,8 @@ class InstructionLog:
             text = json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
             self._stream.write(text.encode() + b"\n")
 
-    def _read(self, stream: IO[bytes], path: Path) -> None:
+    def _read(self, stream: IO[bytes], path: Path) -> int:
+        """Replay the whole lines; return where they end."""
         stream.seek(0)
         whole = 0
         for number, line in enumerate(stream, start=1):
@@ -106,8 +116,7 @@ class InstructionLog:
                 problem = Problem(where=f"{path.name} line {number}", what=f"unreadable: {error}")
                 raise InputError([problem]) from error
             whole += len(line)
-        stream.truncate(whole)
-        stream.seek(0, os.SEEK_END)
+        return whole
 
     def _replay(self, fields: dict[str, Any]) -> None:
         if "instruction" in fields:
@@ -121,3 +130,14 @@ class InstructionLog:
             )
             before = self.activations[fields["id"]]
             self.activations[fields["id"]] = replace(before, changes=(*before.changes, change))
+
+
+def _lock(stream: IO[bytes], path: Path) -> None:
+    """Make this process the only one that gives instructions by this log."""
+    try:
+        fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        stream.close()
+        remedy = "end that process, or name another log"
+        problem = Problem(where=str(path), what="another process writes it", remedy=remedy)
+        raise InputError([problem]) from error

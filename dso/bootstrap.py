@@ -18,7 +18,10 @@ from data.periods import Periods
 from data.readers.simbench import SimbenchGrid
 
 if TYPE_CHECKING:
+    from dispatch.channels.mqtt_loop import Broker
+    from dispatch.messages import LetterKey
     from dso.config import Feeder
+    from dso.realtime.channels import ChannelPlan, MqttPlan, OpenChannel, OpenLink
     from dso.realtime.closed_loop import Carrier
     from dso.store import Store
     from ledger_adapter.keys import OperatorKeys
@@ -163,3 +166,147 @@ def carry_over_mqtt(url: str, root: str) -> Carrier:
     return Carrier(
         name=f"MQTT broker {url}", channel=channel, link=link, deliver=deliver, close=close
     )
+
+
+def load_letter_key(keys: Path) -> LetterKey:
+    """Return the key that signs letters to devices, made on first use in the key folder.
+
+    Its public half for devices stands beside it in ``dispatch.vkey``.
+
+    Raises
+    ------
+    InputError
+        If the key file is damaged.
+    """
+    from dispatch.messages import LetterKey
+    from ledger_adapter.signers import read_key, write_new_key, write_private
+    from ledger_adapter.verify.canonical import Malformed
+
+    path = keys / "dispatch.key"
+    try:
+        if not path.exists():
+            keys.mkdir(parents=True, exist_ok=True, mode=0o700)
+            made = write_new_key(path, "gridclear.example/dispatch")
+            write_private(keys / "dispatch.vkey", made.text + "\n", mode=0o644)
+        public, seed = read_key(path)
+    except Malformed as error:
+        raise InputError([Problem(where=str(path), what=str(error))]) from error
+    return LetterKey(name=f"{public.name}+{public.key_id.hex()}", seed=seed)
+
+
+def read_letter_keys(path: Path) -> dict[str, bytes]:
+    """Return the public keys a device trusts, by name, from ``dispatch.vkey``.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or holds no verifier keys.
+    """
+    from ledger_adapter.verify.canonical import Malformed
+    from ledger_adapter.verify.note import parse_verifier_keys
+
+    try:
+        found = parse_verifier_keys(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, Malformed) as error:
+        raise InputError([Problem(where=str(path), what=f"no verifier key: {error}")]) from error
+    return {f"{each.name}+{each.key_id.hex()}": each.public for each in found}
+
+
+def open_channel(plan: ChannelPlan) -> OpenChannel:
+    """Open the market's end of a channel.
+
+    Raises
+    ------
+    InputError
+        If an address or a TLS file cannot be used.
+    """
+    from dispatch.channels.files import FileChannel
+    from dispatch.channels.http import HttpChannel
+    from dispatch.channels.mqtt import MqttChannel
+    from dispatch.channels.mqtt_loop import ClientLoop, TlsFiles
+    from dso.clock import Stopwatch
+    from dso.realtime.channels import OpenChannel
+
+    counter = Stopwatch.start().elapsed_s
+    if plan.mqtt is not None:
+        channel = MqttChannel(
+            ClientLoop(counter),
+            _broker(plan.mqtt),
+            client_id=plan.mqtt.client_id,
+            root=plan.mqtt.root,
+        )
+        return OpenChannel(
+            name=plan.mqtt.url,
+            channel=channel,
+            is_up=lambda: channel.connection.is_up,
+            trouble=lambda: channel.connection.last_error,
+        )
+    if plan.http is not None:
+        tls = None if plan.http.authority is None else TlsFiles(authority=plan.http.authority)
+        http = HttpChannel(
+            plan.http.callbacks,
+            counter,
+            tls=None if tls is None else tls.context(),
+            timeout_s=plan.http.timeout_s,
+            fetch_every_s=plan.http.fetch_every_s,
+        )
+        name = f"{len(plan.http.callbacks)} addresses"
+        return OpenChannel(name=name, channel=http, is_up=lambda: True, trouble=lambda: "")
+    assert plan.folder is not None
+    files = FileChannel(plan.folder)
+    return OpenChannel(name=str(plan.folder), channel=files, is_up=lambda: True, trouble=lambda: "")
+
+
+def open_device_link(plan: ChannelPlan, asset: str) -> OpenLink:
+    """Open a device's end of a channel; HTTP callbacks listen where the address says.
+
+    Raises
+    ------
+    InputError
+        If the channel has no place for the asset.
+    """
+    import time
+    from urllib.parse import unquote, urlsplit
+
+    from dispatch.channels.files import FileDeviceLink
+    from dispatch.channels.http_device import DeviceServer
+    from dispatch.channels.mqtt import MqttDeviceLink
+    from dispatch.channels.mqtt_loop import ClientLoop
+    from dso.clock import Stopwatch
+    from dso.realtime.channels import LOOPBACK_CALLBACK, OpenLink
+
+    if plan.mqtt is not None:
+        loop = ClientLoop(Stopwatch.start().elapsed_s)
+        link = MqttDeviceLink(loop, _broker(plan.mqtt), asset, root=plan.mqtt.root)
+
+        def leave() -> None:
+            link.close()
+            loop.turn(0.05)
+
+        return OpenLink(link=link, turn=loop.turn, close=leave)
+    if plan.http is not None:
+        address = urlsplit(plan.http.callbacks.get(asset, ""))
+        if address.scheme != "http" or unquote(address.path) != (f"{LOOPBACK_CALLBACK}{asset}"):
+            what = f"no address http://127.0.0.1:PORT{LOOPBACK_CALLBACK}{asset} to listen at"
+            raise InputError([Problem(where=f"callback of {asset}", what=what)])
+        server = DeviceServer(address.hostname or "", address.port or 80)
+        return OpenLink(link=server.link(asset), turn=time.sleep, close=server.close)
+    assert plan.folder is not None
+    return OpenLink(link=FileDeviceLink(plan.folder, asset), turn=time.sleep)
+
+
+def _broker(plan: MqttPlan) -> Broker:
+    import os
+
+    from dispatch.channels.mqtt_loop import Broker, TlsFiles
+
+    tls = None
+    if plan.authority is not None:
+        tls = TlsFiles(authority=plan.authority, certificate=plan.certificate, key=plan.key)
+    password = None
+    if plan.password_variable is not None:
+        password = os.environ.get(plan.password_variable)
+        if password is None:
+            what = f"the environment variable {plan.password_variable} is not set"
+            raise InputError([Problem(where="password_variable", what=what)])
+    return Broker.of_url(plan.url, tls, password)

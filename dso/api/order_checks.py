@@ -323,8 +323,8 @@ def _check_intraday(
     request = checked.request
     if key.last_round_gate is None:
         checked.report("market", "has no intraday rounds")
-    if request.kind not in INTRADAY_KINDS or request.asset is None:
-        what = f"takes {', '.join(INTRADAY_KINDS)} orders of one asset"
+    if request.kind not in INTRADAY_KINDS or checked.places[0].element is None:
+        what = f"takes {', '.join(INTRADAY_KINDS)} orders of elements of the grid model"
         checked.report("market", what, "the day-ahead position of others holds")
     elif at >= key.gate:
         asset = f'"asset":"{request.asset}"'

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from dso.api.limits import ApiLimits
 from dso.api.market import Market, OperationCalendar
 from dso.api.routes_ledger import post_waiting_actions
 from dso.api.study_runner import run_waiting_study
@@ -23,7 +24,9 @@ POST_EVERY_S: Final = 10.0
 STUDY_EVERY_S: Final = 2.0
 
 
-def operated_market(operation: Operation, *, today: date) -> Market:
+def operated_market(
+    operation: Operation, *, today: date, limits: ApiLimits | None = None
+) -> Market:
     """Return what the API of an operated market stands on.
 
     Parameters
@@ -32,6 +35,8 @@ def operated_market(operation: Operation, *, today: date) -> Market:
         What is operated.
     today : date
         A day whose configuration names the feeders.
+    limits : ApiLimits, optional
+        What one caller may do.
     """
     services = operation.services
     machine = SystemClock()
@@ -40,6 +45,7 @@ def operated_market(operation: Operation, *, today: date) -> Market:
         calendar=OperationCalendar(operation, today),
         tokens=TokenRing(services.keys.folder, issuer=services.keys.signer.key.name, clock=machine),
         machine=machine,
+        limits=limits or ApiLimits(),
     )
 
 

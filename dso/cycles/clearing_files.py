@@ -97,12 +97,13 @@ class AwardTable:
 
 
 def read_awards(folder: Path, orders: Sequence[Order], periods: Periods) -> AwardTable:
-    """Read the awards of the first periods of a clearing; rows as ``orders``."""
+    """Read the awards of the first periods of a clearing; rows as ``orders``, others are passed."""
     row = {order.id: k for k, order in enumerate(orders)}
     names = ("injection_mw", "injection_mvar", "charge_mw", "discharge_mw")
     values = np.full((len(names), len(orders), len(periods)), np.nan)
     for order, *cells, period in head_rows(folder / "awards.csv", ("order", *names), periods):
-        values[:, row[order], int(period)] = [float(cell or 0.0) for cell in cells]
+        if order in row:
+            values[:, row[order], int(period)] = [float(cell or 0.0) for cell in cells]
     _refuse_gaps(folder / "awards.csv", values)
     return AwardTable(**dict(zip(names, values, strict=True)))
 

@@ -22,6 +22,7 @@ from dso.cycles.clearing_files import (
     read_fixed,
     read_status,
 )
+from dso.cycles.firm_positions import FirmPart, firm_parts, is_traded_again
 from dso.cycles.plan import DayPlan, Round
 from flexibility.battery import Battery, next_energy_mwh
 from flexibility.offers import ENERGY_TOLERANCE_MWH, splice_orders
@@ -39,7 +40,8 @@ class Schedule:
     Parameters
     ----------
     orders : tuple of Order
-        The day-ahead book, sorted by id; rounds replace terms (`last_terms`), never orders.
+        The day-ahead book, sorted by id; rounds replace terms (`last_terms`), never orders. What
+        is decided once stands there as its firm parts (`firm_positions`).
     position_mw, position_mvar, charge_mw, discharge_mw : ndarray, shape (orders, periods)
         Position of each order [MW, Mvar], and of a storage its two parts.
     fixed : NetworkProfiles
@@ -104,10 +106,34 @@ def empty_schedule(plan: DayPlan, orders: Sequence[Order]) -> Schedule:
 def day_ahead_schedule(plan: DayPlan) -> Schedule:
     """Read the schedule after the day-ahead clearing; empty where it is not certified."""
     folder = plan.out / CLEARING
-    schedule = empty_schedule(plan, read_book(folder, plan.network, plan.periods))
+    book = read_book(folder, plan.network, plan.periods)
+    schedule = empty_schedule(plan, [order for order in book if is_traded_again(order)])
     if not is_binding(read_status(folder)):
         return schedule
-    return _with_clearing(schedule, plan, folder, 0, plan.periods, DAY_AHEAD)
+    cleared = _with_clearing(schedule, plan, folder, 0, plan.periods, DAY_AHEAD)
+    parts = firm_parts(book, folder, plan.network, cleared.fixed, plan.periods)
+    return with_firm(cleared, parts)
+
+
+def with_firm(schedule: Schedule, parts: Sequence[FirmPart]) -> Schedule:
+    """Add what is decided once to a schedule; its orders stay sorted by id."""
+    if not parts:
+        return schedule
+    orders = [*schedule.orders, *(part.order for part in parts)]
+    ranked = sorted(range(len(orders)), key=lambda k: orders[k].id)
+
+    def merged(before: Floats, new: Sequence[Floats]) -> Floats:
+        return np.vstack([before, np.array(new)])[ranked]
+
+    nothing = [np.zeros(len(schedule.periods))] * len(parts)
+    return replace(
+        schedule,
+        orders=tuple(orders[k] for k in ranked),
+        position_mw=merged(schedule.position_mw, [part.injection_mw for part in parts]),
+        position_mvar=merged(schedule.position_mvar, [part.injection_mvar for part in parts]),
+        charge_mw=merged(schedule.charge_mw, nothing),
+        discharge_mw=merged(schedule.discharge_mw, nothing),
+    )
 
 
 def after_round(schedule: Schedule, plan: DayPlan, at: Round) -> Schedule:

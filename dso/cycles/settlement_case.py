@@ -187,6 +187,18 @@ def list_connections(plan: DayPlan, schedule: Schedule) -> tuple[Connection, ...
                     sign=sign,
                 )
             )
+    for number, each in enumerate(schedule.orders):
+        if each.asset is None:  # a device that the grid model does not hold
+            found.append(
+                Connection(
+                    name=f"order:{each.id}",
+                    bus=each.buses[0][0],
+                    participant=each.participant,
+                    order=number,
+                    column=-1,
+                    sign=1.0,
+                )
+            )
     return tuple(found)
 
 

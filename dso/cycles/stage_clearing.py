@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -9,11 +10,18 @@ from typing import Final
 from data.canonical import pretty_json, sha256_hex, write_atomically
 from data.records.clearing import ClearingCase, ClearingResult
 from data.records.forecast import Forecast
+from data.records.order import Order
 from data.records.posting import Batch
 from data.results import SUMMARY_FILE, write_result, write_timings
 from data.study import canonical_case, case_sha256, read_study, write_study
 from dso.clock import Stopwatch
-from dso.cycles.booked_orders import keep_booked_terms
+from dso.cycles.booked_orders import (
+    Booked,
+    close_round_book,
+    keep_booked_terms,
+    restate,
+    rows_sha256,
+)
 from dso.cycles.case import Book, expected_profiles, make_case
 from dso.cycles.clearing_files import (
     CLEARING,
@@ -24,6 +32,7 @@ from dso.cycles.clearing_files import (
     named_files,
     read_status,
 )
+from dso.cycles.firm_positions import is_traded_again, rest_of_firm
 from dso.cycles.forecast_files import describe_forecast
 from dso.cycles.ledger_run import DAY_AHEAD_RUN, round_run, run_fields
 from dso.cycles.plan import DayPlan, Round
@@ -73,11 +82,15 @@ def run_round(desk: Desk, at: Round, *, withheld: str = "") -> str:
     """Clear one round on what is known at its gate and the schedule so far; as `run_day_ahead`."""
     rounds = desk.plan.rounds()
     inputs = {"before": _output_before(desk, at)}
+    rows = close_round_book(desk, at)
+    if rows:
+        inputs["book"] = rows_sha256(rows)
 
     def clear_round(folder: Path) -> Batch:
         place = folder / INTRADAY / at.label
         schedule = desk.positions.before(desk.plan, at, inputs["before"])
-        case, notes = _round_case(desk.plan, at, schedule, day_ahead_forecast(desk))
+        restated = restate(desk.plan, schedule.orders, rows)
+        case, notes = _round_case(desk.plan, at, schedule, day_ahead_forecast(desk), restated)
         write_study(case, place, desk.plan.feeder.network, order_rules=desk.plan.rules.order_rules)
         result = _clear(desk, case, place, binding_periods=at.binding, withheld=withheld)
         if not is_binding(result.status):
@@ -107,13 +120,18 @@ def _output_before(desk: Desk, at: Round) -> str:
 
 
 def _round_case(
-    plan: DayPlan, at: Round, schedule: Schedule, day_ahead: Forecast
+    plan: DayPlan, at: Round, schedule: Schedule, day_ahead: Forecast, restated: Booked
 ) -> tuple[ClearingCase, dict[str, object]]:
-    """Make the case of a round, and tell what it rests on."""
+    """Make the case of a round, and tell what it rests on.
+
+    Orders that were restated for the round stand in place of the day-ahead ones of their id.
+    """
+    stated = {order.id: order for order in restated.orders}
+    orders = tuple(stated.get(order.id, order) for order in schedule.orders)
     forecast = intraday_forecast(plan, day_ahead, at)
     energy_mwh, cuts = schedule.energy_mwh(at.first)
     book = make_intraday_orders(
-        day_ahead=schedule.orders,
+        day_ahead=[order for order in orders if is_traded_again(order)],
         forecast=forecast,
         periods=at.periods,
         energy_mwh=energy_mwh,
@@ -126,7 +144,9 @@ def _round_case(
         periods=at.periods,
         profiles=expected_profiles(plan, forecast, at.gate),
         book=Book(
-            orders=keep_booked_terms(schedule.orders, book.orders, at.first),
+            orders=_by_id(
+                keep_booked_terms(orders, book.orders, at.first), rest_of_firm(orders, at.first)
+            ),
             position_mw=schedule.position_mw[:, at.first :],
             position_mvar=schedule.position_mvar[:, at.first :],
         ),
@@ -135,7 +155,13 @@ def _round_case(
     notes = describe_forecast(forecast) | margins
     notes["fallbacks"] = [*forecast.fallbacks, *margins.get("fallbacks", ())]
     notes["remarks"] = [*cuts, *book.remarks]
+    if restated != Booked():
+        notes["book"] = restated.plain()
     return canonical_case(case), notes
+
+
+def _by_id(traded: Sequence[Order], firm: Sequence[Order]) -> tuple[Order, ...]:
+    return tuple(sorted([*traded, *firm], key=lambda order: order.id))
 
 
 def _clear(

@@ -15,6 +15,7 @@ from data.records.dispatch import Delivery, Setpoint
 from data.units import quantise_mw
 from dispatch.setpoints import setpoints_from_position
 from dispatch.simulated_fleet import simulate_fleet
+from dso.cycles.firm_positions import told_to_firm
 from dso.cycles.forecast_files import write_feeder_totals
 from dso.cycles.grid_replay import AssetPower, replay, write_replays
 from dso.cycles.plan import DayPlan
@@ -45,7 +46,7 @@ def run_dispatch(desk: Desk, clearing_sha256: str) -> str:
         deliveries = simulate_fleet(
             setpoints=setpoints,
             orders=last_terms(plan, schedule),
-            recorded_mw=truth_of_assets(plan),
+            recorded_mw=truth_of_assets(plan) | told_to_firm(schedule.orders),
             day=plan.delivery.day,
         )
         write_delivery(setpoints, deliveries, place)

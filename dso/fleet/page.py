@@ -90,7 +90,8 @@ def render_fleet(case: ClearingCase, file: FleetFile, run: FleetRun) -> bytes:
                 Tile(label="Coldest room", value=_coldest(run), unit="°C",
                      note="comfort begins at " + _comfort(file)),
                 Tile(label="Import at wholesale price", value=fixed(bill, 2), unit="EUR",
-                     note=f"{plain:.2f} EUR if nobody instructed the devices"),
+                     note=f"{plain:.2f} EUR if nobody instructed the devices, with "
+                     f"{_left_kwh(run):.0f} kWh more left in them"),
             ),
             map=None,
             figures=tuple(_figures(case, day, run, file)),
@@ -98,6 +99,13 @@ def render_fleet(case: ClearingCase, file: FleetFile, run: FleetRun) -> bytes:
             simbench=case.network.name.startswith("simbench:"),
         )
     )  # fmt: skip
+
+
+def _left_kwh(run: FleetRun) -> float:
+    """Return what uninstructed batteries and cars hold more at the end of the day [kWh]."""
+    kinds = [kind for kind in ("batteries", "cars") if kind in run.kinds]
+    left = [run.unguided[kind].stored[:, -1] - run.kinds[kind].stored[:, -1] for kind in kinds]
+    return KW_PER_MW * float(sum(part.sum() for part in left))
 
 
 def _coldest(run: FleetRun) -> str:
@@ -181,7 +189,7 @@ def _import_figure(case: ClearingCase, day: _Day, run: FleetRun) -> Figure:
             "yaxis2": {
                 "title": {"text": "EUR/MWh", "standoff": 6, "font": {"size": 12}},
                 "overlaying": "y", "side": "right", "showgrid": False, "fixedrange": True,
-                "rangemode": "tozero",
+                "rangemode": "tozero", "tickmode": "auto", "nticks": 5,
             },
             "margin": {"l": 62, "r": 62, "t": 8, "b": 44},
         },
@@ -237,10 +245,18 @@ def _rooms_figure(day: _Day, run: FleetRun, file: FleetFile) -> Figure:
     axis = frame["yaxis"]
     assert isinstance(axis, dict)
     frame["yaxis"] = axis | {"range": [low - 0.5, high + 0.5]}
+    most = float(pumps.store_mwh_max.sum()) * KW_PER_MW
+    frame["yaxis2"] = {
+        "title": {"text": "kWh of heat", "standoff": 6, "font": {"size": 12}},
+        "overlaying": "y", "side": "right", "showgrid": False, "fixedrange": True,
+        "range": [0, 1.05 * max(most, 1e-3)], "tickmode": "auto", "nticks": 5,
+    }  # fmt: skip
+    frame["margin"] = {"l": 62, "r": 62, "t": 8, "b": 44}
+    heat = run.kinds["pumps"].heat_mwh.sum(axis=0) * KW_PER_MW
     return Figure(
         name="rooms",
-        title="Rooms heated by heat pumps",
-        label="Indoor temperature of the coldest and the warmest building [°C].",
+        title="Rooms and heat stores of the heat pumps",
+        label="Indoor temperature of the coldest and the warmest building [°C], heat stored [kWh].",
         reading="Coldest and warmest of all buildings. Heat is shifted in the store first, so "
         "that rooms keep their set temperature; the comfort band is kept for what was not "
         f"foreseen. Outdoors it is {file.outlook.outdoor_c.min():.1f} to "
@@ -250,6 +266,8 @@ def _rooms_figure(day: _Day, run: FleetRun, file: FleetFile) -> Figure:
         traces=[
             step_line(day, rooms.min(axis=0), "Coldest room", "@series1", "°C", 2),
             step_line(day, rooms.max(axis=0), "Warmest room", "@series2", "°C", 2),
+            step_line(day, heat, "Heat in all stores (right axis)", "@series4", "kWh", 1)
+            | {"yaxis": "y2"},
         ],
         layout=frame,
     )

@@ -50,6 +50,8 @@ class KindRun:
     stored : ndarray
         State at the end of each period: energy [MWh]; of a heat pump the indoor temperature [degC];
         NaN where a kind has none.
+    heat_mwh : ndarray
+        Heat in the stores of heat pumps at the end of each period [MWh]; NaN elsewhere.
     not_followed : mapping of device to reason
         How many minutes for which reason.
     """
@@ -61,6 +63,7 @@ class KindRun:
     metered_wh: Ints
     metered_mvar: Floats
     stored: Floats
+    heat_mwh: Floats
     not_followed: Mapping[str, Mapping[str, int]]
 
     def metered_mw(self, mtu_h: float) -> Floats:
@@ -175,6 +178,7 @@ class _Follower:
         shape, state = (len(model.ids), self.count), model.start()
         energy, mvar, stored = np.zeros(shape), np.zeros(shape), np.full(shape, np.nan)
         asked, asked_mvar = np.zeros(shape), np.zeros(shape)
+        heat = np.full(shape, np.nan)
         reasons: list[NDArray[np.int64]] = []
         for period in range(self.count):
             now = self._conditions(period)
@@ -193,7 +197,7 @@ class _Follower:
                 asked_mvar[:, period] += told.injection_mvar * STEP_MINUTES / self.minutes
                 reasons.append(done.reasons)
             if self.kind == "pumps":
-                stored[:, period] = state.indoor_c
+                stored[:, period], heat[:, period] = state.indoor_c, state.store_mwh
             elif self.kind != "plants":
                 stored[:, period] = state.energy_mwh
         run = KindRun(
@@ -204,6 +208,7 @@ class _Follower:
             metered_wh=np.round(energy * WH_PER_MWH).astype(np.int64),
             metered_mvar=mvar,
             stored=stored,
+            heat_mwh=heat,
             not_followed=_counted(model.ids, np.array(reasons)),
         )
         return run, state

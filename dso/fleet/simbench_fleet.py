@@ -99,7 +99,8 @@ def fleet_of_feeder(
 ) -> FeederFleet:
     """Make a fleet of a feeder's charging points, heat pumps, storages and PV plants.
 
-    Charging sessions begin where the recorded charging begins and take the recorded energy. A heat
+    Charging sessions begin where the recorded charging begins and take the recorded energy; those
+    that last overnight also stand for the night before, none of whose energy is charged yet. A heat
     pump's building loses what the recorded electricity, times the COP, brought in on this day.
 
     Parameters
@@ -228,6 +229,18 @@ def _cars(
     ]
     if not found:
         return None
+    # The cars of an evening that stay overnight also stand for those of the evening before.
+    hours = len(periods) * periods.mtu_h
+    found += [
+        replace(
+            each,
+            id=f"{each.id}-before",
+            first=each.first - len(periods),
+            departure_h=each.departure_h - hours,
+        )
+        for each in found
+        if each.departure_h > hours
+    ]
     energy = np.array([each.energy_mwh for each in found])
     power = np.array([each.power_mw for each in found])
     gives = [each.home and each.power_mw >= assumed.v2g_from_mw for each in found]

@@ -293,7 +293,8 @@ class CarSessions:
 
         The car can follow any award. Where full power does not reach the departure energy the
         order asks for what it reaches. A session that goes on after the horizon must end it with
-        what full power needs to finish; one that arrives below its reserve does not discharge.
+        what full power needs to finish, and with no less than it came with; one that arrives
+        below its reserve does not discharge.
 
         Parameters
         ----------
@@ -326,6 +327,9 @@ class CarSessions:
         after = np.maximum(whole - count, 0) * gain
         reach = self.energy_mwh_arrival + np.maximum(last - first, 0) * gain - REACH_MARGIN_MWH
         asked = np.minimum(self.energy_mwh_departure - after, reach)
+        # What lies beyond the horizon has no price in it: it would look like energy to give away.
+        brought = np.minimum(self.energy_mwh_arrival, self.energy_mwh_departure)
+        asked = np.where(whole > count, np.maximum(asked, np.minimum(brought, reach)), asked)
         asked = np.clip(asked, lowest, self.energy_mwh_max)
         at = np.arange(count)
         ones = np.ones(count)

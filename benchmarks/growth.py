@@ -1,0 +1,296 @@
+"""The cost model of docs/growth.md: fitted to measured runs, and what a million points then need.
+
+    python -m benchmarks.growth          writes tables into docs/growth.md and draws its picture
+
+Everything is computed from benchmarks/growth_runs.csv (measured by `benchmarks.growth_measure`, and
+taken from other benchmarks where its column ``source`` says so) and the numbers of `Needs`.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.growth_measure import SOURCE, read_rows
+from benchmarks.growth_picture import draw_picture
+from benchmarks.machine import REPOSITORY
+from data.canonical import write_atomically
+
+Floats = NDArray[np.float64]
+Row = dict[str, str]
+PAGE: Final = REPOSITORY / "docs" / "growth.md"
+BEGIN, END = "<!-- begin of {} -->", "<!-- end of {} -->"
+MEMORY_AIM_GIB: Final = 4.0
+CLEARED: Final = ("certified", "certified_with_slack")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """A network operator, and what its market does.
+
+    Parameters
+    ----------
+    points : int
+        Connection points, each with a quarter-hourly meter.
+    area_points, area_buses, area_resources : int
+        What is cleared as one grid: 1-MVLV-rural-all-2-sw with the default offers.
+    gate_s, intraday_s : float
+        Time of the day-ahead and of an intraday clearing within their cycles [s].
+    rounds : int
+        Intraday rounds a day.
+    efficiency : float
+        Share of a core that does work: half the speed-up of two workers over one.
+    """
+
+    points: int = 1_000_000
+    area_points: int = 5_373
+    area_buses: int = 5_481
+    area_resources: int = 3_342
+    periods: int = 96
+    gate_s: float = 600.0
+    intraday_s: float = 600.0
+    rounds: int = 96
+    efficiency: float = 0.85
+
+    @property
+    def areas(self) -> int:
+        """Areas that are cleared apart."""
+        return math.ceil(self.points / self.area_points)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Law:
+    """``seconds = factor * (periods * (buses + resources)) ** exponent``.
+
+    Parameters
+    ----------
+    factor, exponent : float
+        Fitted to logarithms by least squares.
+    exponent_error : float
+        Standard error of the exponent.
+    spread : float
+        Nine of ten runs are within this factor of the law.
+    runs : int
+        How many runs it was fitted to.
+    largest : float
+        Largest size among them.
+    """
+
+    factor: float
+    exponent: float
+    exponent_error: float
+    spread: float
+    runs: int
+    largest: float
+
+    def at(self, size: float) -> float:
+        """Return the law's value at a size."""
+        return float(self.factor * size**self.exponent)
+
+
+def size_of(row: Row) -> float:
+    """Return how large a clearing is: periods times buses and resources."""
+    return float(row["periods"]) * (float(row["buses"]) + float(row["resources"]))
+
+
+def fit(size: Floats, value: Floats) -> Law:
+    """Fit a power law to logarithms.
+
+    Parameters
+    ----------
+    size, value : ndarray, shape (runs,)
+        Positive.
+
+    Examples
+    --------
+    >>> law = fit(np.array([1.0, 10.0, 100.0]), np.array([2.0, 20.0, 200.0]))
+    >>> round(law.factor, 6), round(law.exponent, 6), round(law.spread, 6)
+    (2.0, 1.0, 1.0)
+    """
+    if np.any(size <= 0) or np.any(value <= 0) or len(size) < 3:
+        raise ValueError("a power law needs at least three positive runs")
+    across = np.column_stack([np.ones_like(size), np.log(size)])
+    solution, *_ = np.linalg.lstsq(across, np.log(value), rcond=None)
+    rest = np.log(value) - across @ solution
+    variance = float(rest @ rest) / (len(size) - 2)
+    covariance = variance * np.linalg.inv(across.T @ across)
+    return Law(
+        factor=float(np.exp(solution[0])),
+        exponent=float(solution[1]),
+        exponent_error=float(np.sqrt(covariance[1, 1])),
+        spread=float(np.exp(np.quantile(np.abs(rest), 0.9))),
+        runs=len(size),
+        largest=float(size.max()),
+    )
+
+
+def clearings(rows: Sequence[Row]) -> list[Row]:
+    """Return the clearings that were solved."""
+    return [row for row in rows if row["kind"] == "clearing" and row["status"] in CLEARED]
+
+
+def fit_column(rows: Sequence[Row], column: str) -> Law:
+    """Fit a column of the clearings over their size."""
+    kept = [row for row in rows if row[column] and float(row[column]) > 0]
+    return fit(
+        np.array([size_of(row) for row in kept]), np.array([float(row[column]) for row in kept])
+    )
+
+
+def only(rows: Sequence[Row], kind: str) -> Row:
+    """Return the one row of a kind."""
+    (found,) = (row for row in rows if row["kind"] == kind)
+    return found
+
+
+def laws_text(time: Law, output: Law, peak_mib: float) -> str:
+    """Return the table of the fitted laws."""
+    rows = [
+        ("processor time of a clearing, cold [s]", time),
+        ("its result on disk [MiB]", output),
+    ]
+    return "\n".join(
+        [
+            "| what | factor | exponent (standard error) | nine of ten runs within | runs "
+            "| largest size |\n|---|---|---|---|---|---|",
+            *(
+                f"| {name} | {law.factor:.3g} | {law.exponent:.2f} ({law.exponent_error:.2f}) "
+                f"| a factor of {law.spread:.1f} | {law.runs} | {law.largest:,.0f} |"
+                for name, law in rows
+            ),
+            "",
+            f"Peak memory of a worker over these runs: at most {peak_mib:,.0f} MiB. It is that of "
+            "the libraries, so no law is fitted to it.",
+        ]
+    )
+
+
+def area_runs(rows: Sequence[Row], needs: Needs) -> list[Row]:
+    """Return measured clearings of grids as large as an area, give or take a factor of two."""
+    size = needs.periods * (needs.area_buses + needs.area_resources)
+    return [row for row in clearings(rows) if 0.5 <= size_of(row) / size <= 2.0]
+
+
+def needs_text(rows: Sequence[Row], time: Law, output: Law, needs: Needs) -> str:
+    """Return the table of what the operator needs."""
+    size = needs.periods * (needs.area_buses + needs.area_resources)
+    measured = area_runs(rows, needs)
+    if measured:
+        cold = max(float(row["processor_s"]) for row in measured)
+        peak_gib = max(float(row["peak_mib"]) for row in measured) / 1024
+        basis = f"measured on {len(measured)} runs of this size, the slowest"
+    else:
+        cold, peak_gib = time.at(size), MEMORY_AIM_GIB
+        basis = f"extrapolated by the law, {size / time.largest:.0f} times the largest run"
+    written = output.at(size)
+    forecast, fitted = only(rows, "forecast"), only(rows, "forecast fit")
+    settled, stored = only(rows, "settlement"), only(rows, "store")
+    per_meter = needs.points / float(forecast["resources"])
+    predict, train = (per_meter * float(row["processor_s"]) for row in (forecast, fitted))
+    days = float(settled["periods"]) / needs.periods
+    settle = (
+        needs.points / float(settled["resources"]) * float(settled["processor_s"]) / days
+    )  # of one day
+    readings = needs.points * needs.periods
+    row_bytes = float(stored["output_mib"]) * 2**20 / float(stored["resources"])
+    ahead = needs.areas * cold
+    cores = math.ceil(ahead / needs.efficiency / needs.gate_s)
+    intraday = math.ceil(ahead / needs.efficiency / needs.intraday_s)
+    rate = only(rows, "store rate")
+    insert_s = readings / (float(rate["resources"]) / float(rate["processor_s"]))
+    shown = [
+        ("areas cleared apart", f"{needs.areas}", f"{needs.area_points:,} points each"),
+        ("one area, day-ahead, cold", f"{cold:,.0f} processor s", basis),
+        ("all areas, day-ahead", f"{ahead / 3600:,.1f} core h a day", "areas are independent"),
+        (
+            f"cores for day-ahead in {needs.gate_s / 60:.0f} min",
+            f"{cores}",
+            f"{needs.efficiency:.0%} of a core does work",
+        ),
+        (
+            f"cores for {needs.rounds} rounds a day, each within {needs.intraday_s / 60:.0f} min",
+            f"{intraday} cold, {math.ceil(intraday / 3)} warm",
+            "a warm round is taken as a third of a cold day",
+        ),
+        (
+            "memory of a worker",
+            f"{peak_gib:,.1f} GiB",
+            basis if measured else "the aim; not measured at this size",
+        ),
+        (
+            "memory of all workers",
+            f"{max(cores, intraday) * peak_gib:,.0f} GiB",
+            "one area at a time in each",
+        ),
+        (
+            "forecast of all meters, each hour",
+            f"{predict:,.0f} processor s",
+            f"{forecast['resources']} meters in {forecast['processor_s']} s",
+        ),
+        (
+            "fit of their models",
+            f"{train / 3600:,.1f} core h",
+            f"{fitted['resources']} meters in {fitted['processor_s']} s; once in four weeks",
+        ),
+        (
+            "settlement of a day",
+            f"{settle:,.0f} processor s",
+            f"{float(settled['resources']):,.0f} meters, a year, {settled['processor_s']} s",
+        ),
+        (
+            "readings a day",
+            f"{readings / 1e6:,.0f} M rows, {insert_s / 60:,.0f} min of one writer",
+            "PostgreSQL, COPY",
+        ),
+        (
+            "their store",
+            f"{readings * row_bytes / 1e9:,.0f} GB a day, "
+            f"{readings * row_bytes * 365 / 1e12:,.1f} TB a year",
+            f"{row_bytes:,.0f} bytes a row with its index",
+        ),
+        (
+            "results of day-ahead",
+            f"{needs.areas * written / 1024:,.1f} GiB a day",
+            f"{written:,.0f} MiB an area, by the law",
+        ),
+    ]
+    return "\n".join(
+        ["| what | needs | basis |\n|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in shown)]
+    )
+
+
+def replace(text: str, name: str, body: str) -> str:
+    """Replace what stands between two marks."""
+    begin, end = BEGIN.format(name), END.format(name)
+    head, found, rest = text.partition(begin)
+    _, closed, tail = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"{PAGE} has no marks of {name}")
+    return f"{head}{begin}\n\n{body}\n\n{end}{tail}"
+
+
+def main() -> int:
+    """Fit, write the tables, draw the picture."""
+    rows, needs = read_rows(), Needs()
+    solved = clearings(rows)
+    time, output = (fit_column(solved, column) for column in ("processor_s", "output_mib"))
+    peak_mib = max(float(row["peak_mib"]) for row in solved if row["source"] == SOURCE)
+    laws, wanted = laws_text(time, output, peak_mib), needs_text(rows, time, output, needs)
+    sys.stdout.write(f"{laws}\n\n{wanted}\n")
+    text = replace(PAGE.read_text(encoding="utf-8"), "laws", laws)
+    write_atomically(PAGE, replace(text, "needs", wanted).encode())
+    size = np.array([size_of(row) for row in solved])
+    cost = np.array([float(row["processor_s"]) for row in solved])
+    names = [row["case"] for row in solved]
+    draw_picture(names, size, cost, (time.factor, time.exponent, time.spread), needs)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

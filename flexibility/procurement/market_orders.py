@@ -24,7 +24,7 @@ from data.records.order import (
     Order,
     PriceStep,
 )
-from data.units import MICRO_PER_UNIT, quantise_mw, round_half_even
+from data.units import AWARD_TICK_MW, MICRO_PER_UNIT, quantise_mw, round_half_even
 from flexibility.procurement.records import (
     FACTOR_STEPS,
     AvailabilityContract,
@@ -129,7 +129,8 @@ def order_of_contract(
         return CurtailOrder(
             **terms,  # type: ignore[arg-type]  # the fields all orders share
             p_mw_max=power,
-            p_mw_min_on=np.zeros(periods),
+            # above 0, so that a call ends where nothing can be called
+            p_mw_min_on=np.full(periods, AWARD_TICK_MW),
             price_eur_per_mwh=np.full(periods, price),
             activations_max=left,
         ), ""

@@ -131,7 +131,7 @@ def test_a_rebound_that_breaks_a_limit_is_paid_for_elsewhere_or_not_taken() -> N
     bought = _buy(case, offers=(back, plain))
     assert bought.state == "yellow"
     assert [order.offer for order in bought.orders] == ["plain"]
-    alone = _buy(case, offers=(offer("back", 17, option(np.array([0.7, -0.1]), 20.0)), plain))
+    alone = _buy(case, offers=(offer("back", 17, option(np.array([0.7, -0.02]), 20.0)), plain))
     assert [order.offer for order in alone.orders] == ["back"]
 
 

@@ -157,16 +157,20 @@ def laws_text(time: Law, output: Law, peak_mib: float) -> str:
     ]
     return "\n".join(
         [
-            "| what | factor | exponent (standard error) | nine of ten runs within | runs "
-            "| largest size |\n|---|---|---|---|---|---|",
+            (
+                "| what | factor | exponent (standard error) | nine of ten runs within | runs "
+                "| largest size |\n|---|---|---|---|---|---|"
+            ),
             *(
                 f"| {name} | {law.factor:.3g} | {law.exponent:.2f} ({law.exponent_error:.2f}) "
                 f"| a factor of {law.spread:.1f} | {law.runs} | {law.largest:,.0f} |"
                 for name, law in rows
             ),
             "",
-            f"Peak memory of a worker over these runs: at most {peak_mib:,.0f} MiB. It is that of "
-            "the libraries, so no law is fitted to it.",
+            (
+                f"Peak memory of a worker over these runs: at most {peak_mib:,.0f} MiB. It is that "
+                "of the libraries, so no law is fitted to it."
+            ),
         ]
     )
 
@@ -250,8 +254,10 @@ def needs_text(rows: Sequence[Row], time: Law, output: Law, needs: Needs) -> str
         ),
         (
             "their store",
-            f"{readings * row_bytes / 1e9:,.0f} GB a day, "
-            f"{readings * row_bytes * 365 / 1e12:,.1f} TB a year",
+            (
+                f"{readings * row_bytes / 1e9:,.0f} GB a day, "
+                f"{readings * row_bytes * 365 / 1e12:,.1f} TB a year"
+            ),
             f"{row_bytes:,.0f} bytes a row with its index",
         ),
         (

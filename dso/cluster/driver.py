@@ -139,7 +139,7 @@ def _drive(
     """Yield reports as jobs end; connect and submit anew after a lost connection."""
     waiting = {job.key: job for job in jobs}
     while waiting:
-        client = _connect(cluster, rules, tally, listen)
+        client = connect(cluster, rules, tally, listen)
         ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
         futures: dict[str, Job] = {}
         for job in waiting.values():
@@ -154,9 +154,16 @@ def _drive(
             cluster.drop()
 
 
-def _connect(
+def connect(
     cluster: Cluster, rules: Rules, tally: Tally, listen: Callable[[Tally], None] | None
 ) -> Client:
+    """Return a client of the cluster, as soon as its scheduler answers.
+
+    Raises
+    ------
+    ClusterLost
+        If it does not for as long as patience lasts.
+    """
     watch = Stopwatch.start()
     while True:
         try:

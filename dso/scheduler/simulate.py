@@ -9,14 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from threading import Event, Thread
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 from uuid import uuid4
 
 from data.errors import InputError, Problem
 from dso.clock import Stopwatch
 from dso.scheduler.operation import Operation
 from dso.scheduler.serve import ROLE
-from dso.scheduler.worker import Worker
 from dso.store import DATABASE_GONE, Store
 from dso.store.due import StoreClock, set_simulated_now
 from dso.store.leader import Election
@@ -38,12 +37,20 @@ class Simulated:
     lights: Mapping[str, int]
 
 
+class Performs(Protocol):
+    """Who performs cycles: one worker, or all of a cluster."""
+
+    def run_one(self) -> bool:
+        """Perform what is due; False where nothing may run now."""
+        ...
+
+
 def simulate(
     operation: Operation,
     *,
     first: date,
     days: int,
-    worker: Worker | None,
+    worker: Performs | None,
     progress: Callable[[datetime], None] | None = None,
 ) -> Simulated:
     """Run delivery days on a simulated clock, on the same path as a market of today.
@@ -59,7 +66,7 @@ def simulate(
         First delivery day.
     days : int
         How many.
-    worker : Worker or None
+    worker : Worker, ClusterWorker or None
         Performs the cycles; None: workers of other processes do.
     progress : callable, optional
         Hears the simulated instant of every step.
@@ -77,7 +84,7 @@ def _simulate(
     operation: Operation,
     first: date,
     days: int,
-    worker: Worker | None,
+    worker: Performs | None,
     progress: Callable[[datetime], None] | None,
     still_leads: Callable[[], bool],
 ) -> Simulated:
@@ -148,7 +155,7 @@ def _led_by_another() -> InputError:
     return InputError([Problem(where="store", what=what, remedy=remedy)])
 
 
-def _finish_due(operation: Operation, worker: Worker | None, now: datetime) -> None:
+def _finish_due(operation: Operation, worker: Performs | None, now: datetime) -> None:
     """Work, or wait for others, until nothing that is due by now is unfinished."""
     while True:
         if worker is not None and _patiently(worker.run_one):

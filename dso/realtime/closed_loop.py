@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from data.periods import Periods
 from data.records.dispatch import ActivationState, Telemetry
 from data.units import MICRO_PER_UNIT
-from dispatch.agents.device_agent import AgentSettings, DeviceAgent
+from dispatch.agents.device_agent import AgentSettings, Command, DeviceAgent
 from dispatch.agents.market_time import LocalTime
 from dispatch.agents.station import Faults, Station
 from dispatch.channels.port import Channel, DeviceLink
@@ -120,7 +120,7 @@ class World:
     @property
     def minutes(self) -> int:
         """Length of the run."""
-        return self.loads.shape[1]
+        return int(self.loads.shape[1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,25 +232,31 @@ class ClosedLoop:
         self, minute: int, state: BatteryState, voltage: Floats
     ) -> tuple[FleetMinute, AcState, Floats]:
         """Let devices act and the grid answer until both agree: droops follow the voltage."""
-        available = self.world.available_mw[:, minute]
         here = self._local()
         followed = voltage
         commands = [
             station.command(here, float(followed[row])) for row, station in enumerate(self.stations)
         ]
         guided = [row for row in self.drooped if commands[row].setpoint is None]
-        for turn in range(DROOP_ROUNDS):
-            for row in guided if turn else ():
-                commands[row] = self.stations[row].command(here, float(followed[row]))
-            done = act(self.fleet, state, commands, available)
-            injection = self.loads[:, minute].copy()
-            np.add.at(injection, self.node, done.p_mw + 1j * done.q_mvar)
-            grid = self.at.state(injection)
-            found = np.abs(grid.v[self.node, 0])
-            if not guided or float(np.abs(found - followed)[guided].max()) < DROOP_SETTLED_PU:
+        done, grid, found = self._answer(minute, state, commands)
+        for _ in range(DROOP_ROUNDS if guided else 0):
+            if float(np.abs(found - followed)[guided].max()) < DROOP_SETTLED_PU:
                 break
             followed = followed + DROOP_STEP * (found - followed)
+            for row in guided:
+                commands[row] = self.stations[row].command(here, float(followed[row]))
+            done, grid, found = self._answer(minute, state, commands)
         return done, grid, found
+
+    def _answer(
+        self, minute: int, state: BatteryState, commands: Sequence[Command]
+    ) -> tuple[FleetMinute, AcState, Floats]:
+        """Return what devices do under some commands, and the grid and voltages that gives."""
+        done = act(self.fleet, state, commands, self.world.available_mw[:, minute])
+        injection = self.loads[:, minute].copy()
+        np.add.at(injection, self.node, done.p_mw + 1j * done.q_mvar)
+        grid = self.at.state(injection)
+        return done, grid, np.abs(grid.v[self.node, 0])
 
     def _local(self) -> LocalTime:
         """Return what devices read: counters and wall clocks of the stepped time."""

@@ -90,7 +90,7 @@ def minute_powers(quarters: Floats, technologies: Sequence[str], seed: str) -> F
     usable = (mean * quarters > 0.0) & (np.abs(mean) > 1e-3 * np.abs(quarters))
     factor = np.where(usable, quarters / np.where(usable, mean, 1.0), 0.0)
     scaled = np.where(usable[:, None, :], by_quarter * factor[:, None, :], quarters[:, None, :])
-    crossed = (scaled * quarters[:, None, :] < 0.0).any(axis=1)
+    crossed = np.asarray((scaled * quarters[:, None, :] < 0.0).any(axis=1))
     scaled = np.where(crossed[:, None, :], quarters[:, None, :], scaled)
     return np.asarray(scaled.reshape(minutes, elements))
 

@@ -37,7 +37,7 @@ ROUNDS_MAX: Final = 30
 STEP_TOLERANCE_MW: Final = 1e-7
 # Sensitivities below this share of a limit's largest load it not at all.
 NO_EFFECT: Final = 1e-9
-LIMIT_ROWS: Final = 40
+LIMIT_ROWS: Final = 24
 REQUEST: Final = "request"
 
 
@@ -124,7 +124,9 @@ def operating_envelopes(
         (-1.0, connections.import_mw, background[1]),
     ):
         weights = request if rule == "pro_rata" else np.where(request > 0.0, 1.0, 0.0)
-        directions = [sign * (1.0 + 1j * turn * connections.tan_max) for turn in (1.0, -1.0)]
+        directions: list[Complexes] = [
+            np.asarray(sign * (1.0 + 1j * turn * connections.tan_max)) for turn in (1.0, -1.0)
+        ]
         if not connections.tan_max.any():
             directions = directions[:1]
         corners = _Corners(
@@ -153,28 +155,62 @@ class _Corners:
         return states
 
     def holds(self, x: Floats) -> bool:
+        """Whether every limit holds in the corners and at the vertices worst for the tightest."""
         try:
-            states = self.states(x)
+            for state, direction in zip(self.states(x), self.directions, strict=True):
+                vertices, _, _ = self._vertices(state, direction, x)
+                for seen in (state, vertices):
+                    over = self.at.values(seen) - self.allowed[:, None]
+                    if (over > self.at.tolerance[:, None]).any():
+                        return False
         except PowerFlowDiverged:
             return False
-        over = [self.at.values(state)[:, 0] - self.allowed for state in states]
-        return bool((np.array(over) <= self.at.tolerance).all())
+        return True
+
+    def _vertices(
+        self, state: AcState, direction: Complexes, x: Floats
+    ) -> tuple[AcState, Floats, Ints]:
+        """Return the vertices worst for each of the limits nearest to binding.
+
+        Where others' exports lower a voltage (they draw reactive power on their way through a
+        transformer), the worst for it is that they do not export.
+
+        Returns
+        -------
+        (state, used, near)
+            AC state with one column per limit, envelopes in use there of shape (limits,
+            connections) [MW], and the limits' numbers.
+        """
+        g = self.at.values(state)[:, 0]
+        scale = np.maximum(np.abs(self.allowed), 1e-9)
+        near = np.argsort((self.allowed - g) / scale, kind="stable")[:LIMIT_ROWS]
+        slope = self._slopes(state, direction, near, np.zeros_like(near))
+        used = np.where(slope > 0.0, x, 0.0)
+        injection = np.repeat(self.other[:, None], len(near), axis=1)
+        np.add.at(injection, self.node, direction[:, None] * used.T)
+        return self.at.state(injection), used, near
+
+    def _slopes(self, state: AcState, direction: Complexes, limits: Ints, columns: Ints) -> Floats:
+        """Derivative of limits by the envelopes, shape (limits, connections)."""
+        dp, dq = limit_gradients(self.at.solver, state, self.at.limits, limits, columns)
+        turned = dq[self.node] * direction.imag[:, None]
+        slope = (dp[self.node] * direction.real[:, None] + turned).T
+        small = np.abs(slope) <= NO_EFFECT * np.abs(dp).max(axis=0)[:, None]
+        return np.where(small, 0.0, slope)
 
     def rows(self, x: Floats) -> tuple[Floats, Floats, list[int]]:
-        """Return rows A x' <= b around x of the limits nearest to binding, and their numbers."""
+        """Return rows A x' <= b around x of the limits nearest to binding, and their numbers.
+
+        Each limit is linearised at its own worst vertex: who relieves it is not counted on.
+        """
         blocks, rooms, numbers = [], [], []
         for state, direction in zip(self.states(x), self.directions, strict=True):
-            g = self.at.values(state)[:, 0]
-            scale = np.maximum(np.abs(self.allowed), 1e-9)
-            near = np.argsort((self.allowed - g) / scale, kind="stable")[:LIMIT_ROWS]
-            dp, dq = limit_gradients(
-                self.at.solver, state, self.at.limits, near, np.zeros_like(near)
-            )
-            slope = (dp[self.node] * direction.real[:, None]
-                     + dq[self.node] * direction.imag[:, None]).T  # fmt: skip
-            slope = np.where(slope > NO_EFFECT * np.abs(dp).max(axis=0)[:, None], slope, 0.0)
+            vertices, used, near = self._vertices(state, direction, x)
+            columns = np.arange(len(near))
+            slope = np.maximum(self._slopes(vertices, direction, near, columns), 0.0)
+            g = self.at.values(vertices)[near, columns]
             blocks.append(slope)
-            rooms.append(self.allowed[near] - g[near] + slope @ x)
+            rooms.append(self.allowed[near] - g + (slope * used).sum(axis=1))
             numbers += near.tolist()
         return np.vstack(blocks), np.concatenate(rooms), numbers
 

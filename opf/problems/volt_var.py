@@ -1,6 +1,6 @@
-"""Volt-VAR and volt-watt settings computed ahead: what inverters do by themselves when nobody calls.
+"""Volt-VAR and volt-watt settings computed ahead: what inverters do when nobody calls.
 
-Every inverter gets a droop Q(U), zero in a dead band and full at its ends, and a cap P(U) that falls
+Every inverter gets a droop Q(U), zero in a dead band and full at its ends, and a cap P(U) falling
 from all to nothing below the upper voltage limit. The settings are the mildest of a list for which
 no limit is broken in any of the states that are expected, at the point where droops and grid
 agree,

@@ -262,7 +262,7 @@ def _prepare_search(
     for offset_h in sorted(range(-CLOCK_RANGE_H, CLOCK_RANGE_H + 1), key=abs):
         rows = round(offset_h / mtu_h)
         for scale, wind in zip(scales, winds, strict=True):
-            yields = np.column_stack([_moved(solar, rows), _moved(wind, rows)])
+            yields = np.column_stack([moved_by_rows(solar, rows), moved_by_rows(wind, rows)])
             matrix = -apart(yields[read])
             candidates.append(
                 _Candidate(
@@ -371,7 +371,7 @@ def _base_columns(periods: Periods, timezone: str) -> Floats:
     return np.column_stack([columns, drift])
 
 
-def _moved(values: Floats, rows: int) -> Floats:
+def moved_by_rows(values: Floats, rows: int) -> Floats:
     """Move a series by rows (later: positive); what is left at its ends keeps the nearest value."""
     places = np.clip(np.arange(len(values)) - rows, 0, len(values) - 1)
     return np.asarray(values[places])

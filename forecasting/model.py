@@ -40,6 +40,8 @@ class Site:
         Installed capacity [MW] of the generation that is forecast.
     tilt_deg, azimuth_deg : float or None
         Of the modules: 0 is flat; 180 faces south.
+    solar_mw, wind_mw : float or None
+        Installed below the meters of a net load [MW].
     timezone : str
         IANA zone whose wall clock people follow.
     """
@@ -49,6 +51,8 @@ class Site:
     capacity_mw: float | None = None
     tilt_deg: float | None = None
     azimuth_deg: float | None = None
+    solar_mw: float | None = None
+    wind_mw: float | None = None
     timezone: str = "Europe/Berlin"
 
 

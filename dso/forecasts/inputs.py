@@ -22,7 +22,9 @@ from forecasting.quality import CheckedReading, check_readings
 from forecasting.sources import CombinedSources, Source, combine_sources
 
 VALUE_COLUMN: Final = "value_mw"
-SITE_NUMBERS: Final = ("latitude", "longitude", "capacity_mw", "tilt_deg", "azimuth_deg")
+SITE_NUMBERS: Final = (
+    "latitude", "longitude", "capacity_mw", "tilt_deg", "azimuth_deg", "solar_mw", "wind_mw",
+)  # fmt: skip
 MINUTES_ALLOWED: Final = (5, 10, 15, 20, 30, 60)
 
 
@@ -363,7 +365,7 @@ def _read_site(path: Path | None, problems: list[Problem]) -> tuple[Site, bool, 
     for name in SITE_NUMBERS:
         value = held.get(name, 0.0)
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        least = 0.0 if name in ("capacity_mw", "tilt_deg") else -np.inf
+        least = 0.0 if name.endswith("_mw") or name == "tilt_deg" else -np.inf
         if not (number and least <= value < np.inf and abs(value) <= limits.get(name, np.inf)):
             found.append(Problem(where=f"{path.name} {name}", what=f"is {value!r}"))
     try:

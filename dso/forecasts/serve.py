@@ -17,6 +17,7 @@ from dso.forecasts.zoo import (
     FIRST_CHOICE,
     KIND_OF,
     MONTH_CHOICE,
+    PARTS_CHOICE,
     WIDE_CHOICE,
     make_forecaster,
 )
@@ -84,9 +85,11 @@ def first_choice(inputs: ForecastInputs, gate: datetime, ahead: Periods) -> str:
     """Return the forecaster that is tried first: by kind, number of series and horizon.
 
     A load further ahead than weather is forecast, with two years of it and weather of the past,
-    gets the month-ahead model.
+    gets the month-ahead model; a net load with plants stated in its site is taken apart.
     """
     reading, kind = inputs.reading, inputs.files.kind
+    if kind == "net" and (inputs.site.solar_mw or inputs.site.wind_mw):
+        return PARTS_CHOICE
     if kind == "load" and len(reading.series) >= METERS_MIN:
         return WIDE_CHOICE
     years = gate - reading.periods.start >= timedelta(days=730)

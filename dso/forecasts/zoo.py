@@ -15,6 +15,7 @@ FORECASTERS: Final[dict[str, tuple[str, str]]] = {
     "weather-load": ("forecasting.load_model", "LoadForecaster"),
     "month-ahead": ("forecasting.month_model", "MonthAheadForecaster"),
     "meters": ("forecasting.meter_model", "MeterForecaster"),
+    "net-parts": ("forecasting.net_model", "NetPartsForecaster"),
     "physical-pv": ("forecasting.pv_model", "PvForecaster"),
     "power-curve-wind": ("forecasting.wind_model", "WindForecaster"),
 }
@@ -29,11 +30,14 @@ KIND_OF: Final[dict[str, tuple[ForecastKind, ...]]] = {
     "weather-load": ("load", "net"),
     "month-ahead": ("load",),
     "meters": ("load", "net"),
+    "net-parts": ("net",),
     "physical-pv": ("pv",),
     "power-curve-wind": ("wind",),
 }
 # Beyond any weather forecast: past weather as scenarios.
 MONTH_CHOICE: Final = "month-ahead"
+# Of a net load whose plants are stated.
+PARTS_CHOICE: Final = "net-parts"
 # Of many meters at once: one model for all of them.
 WIDE_CHOICE: Final = "meters"
 

@@ -257,3 +257,36 @@ def test_a_wrong_word_ends_with_2(tmp_path: Path, words: tuple[str, str]) -> Non
     line = ["forecast", "run", "--kind", "load", "--readings", str(readings), *HORIZON,
             "--model", "like-day", "--out", str(tmp_path / "out.csv"), *words]  # fmt: skip
     assert main(line) == 2
+
+
+def test_a_net_load_with_plants_is_forecast_by_its_parts(at_root: Path) -> None:
+    """Forty days of hours: a village whose PV plants stand in the site's file."""
+    from datetime import UTC, datetime
+
+    from data.periods import Periods
+    from forecasting.disaggregation import solar_yield
+
+    start, count, gate = datetime(2021, 5, 1, tzinfo=UTC), 42 * 24, 41 * 24
+    periods = Periods(start=start, count=count, mtu_minutes=60)
+    draw, hour = np.random.default_rng(2), np.arange(count) % 24
+    cloud = np.repeat(draw.uniform(0.1, 1.0, 42), 24)
+    ghi = 900.0 * np.maximum(np.sin(np.pi * (hour - 4) / 16), 0.0) * cloud
+    net = 6.0 + np.sin(hour / 4.0) - 8.0 * solar_yield(ghi, periods, 52.0, 5.5)
+    net += draw.normal(0.0, 0.2, count)
+    for name, column, series in (("net", "value_mw", net[:gate]), ("sun", "ghi_w_per_m2", ghi)):
+        rows = [f"{label},{value:.5f}" for label, value in zip(periods.labels(), series)]  # noqa: B905 - readings end at the gate
+        Path(f"{name}.csv").write_text("\n".join([f"period_start,{column}", *rows]) + "\n")
+    Path("site.toml").write_text(
+        'latitude = 52.0\nlongitude = 5.5\nsolar_mw = 10.0\ntimezone = "Europe/Amsterdam"\n'
+    )
+    words = ["forecast", "run", "--kind", "net", "--readings", "net.csv", "--weather", "sun.csv"]
+    words += ["--weather-is-forecast", "--site", "site.toml", "--resolution-minutes", "60"]
+    words += ["--known-at", periods.labels()[gate], "--start", periods.labels()[gate]]
+    words += ["--end", "2021-06-12T00:00:00Z", "--out", "out/net.csv"]
+    assert main(words) == 0
+    said = json.loads(Path("out/net.json").read_text())
+    assert said["model"]["id"] == "net-parts/1", said["model"]
+    found = quantiles(Path("out/net.csv"))
+    assert np.abs(found[:, 4] - net[gate:]).mean() < 0.5
+    assert main([*words[:-1], "out/again.csv"]) == 0
+    assert Path("out/again.csv").read_bytes() == Path("out/net.csv").read_bytes()

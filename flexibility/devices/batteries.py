@@ -230,12 +230,15 @@ class Batteries:
             trickle_mw=np.minimum(short, charges.min(axis=0)),
         )
 
+    def _bounds_mw(self, limits: _Limits, conditions: Conditions) -> tuple[Floats, Floats]:
+        """Return the lowest and highest injection of a step [MW]."""
+        highest = np.where(limits.trickle_mw > 0.0, -limits.trickle_mw, limits.discharge_mw)
+        return within_connection(-limits.charge_mw, highest, conditions)
+
     def range_now(self, state: BatteryState, conditions: Conditions, dt_h: float) -> FeasibleRange:
         """Return what is possible in a step of ``dt_h`` hours."""
         check_step(KIND, len(self.ids), None, dt_h)
-        limits = self._limits(state, dt_h)
-        highest = np.where(limits.trickle_mw > 0.0, -limits.trickle_mw, limits.discharge_mw)
-        low, high = within_connection(-limits.charge_mw, highest, conditions)
+        low, high = self._bounds_mw(self._limits(state, dt_h), conditions)
         q = self.reactive_limit_mvar(high)
         room = (self.energy_mwh_max - state.energy_mwh) / self.efficiency_charge
         content = (state.energy_mwh - self.energy_mwh_min) * self.efficiency_discharge
@@ -272,9 +275,7 @@ class Batteries:
         """
         check_step(KIND, len(self.ids), told, dt_h)
         limits = self._limits(state, dt_h)
-        possible = self.range_now(state, conditions, dt_h)
-        p = np.clip(told.injection_mw, possible.injection_mw_min, possible.injection_mw_max)
-        p = p + 0.0
+        p = np.clip(told.injection_mw, *self._bounds_mw(limits, conditions)) + 0.0
         q_most = self.reactive_limit_mvar(p)
         q = np.clip(told.injection_mvar, -q_most, q_most) + 0.0
         charge, discharge = np.maximum(-p, 0.0), np.maximum(p, 0.0)

@@ -207,9 +207,7 @@ class CarSessions:
     def range_now(self, state: CarState, conditions: Conditions, dt_h: float) -> FeasibleRange:
         """Return what is possible in a step of ``dt_h`` hours."""
         check_step(KIND, len(self.ids), None, dt_h)
-        limits = self._limits(state, dt_h)
-        highest = np.where(limits.must_mw > 0.0, -limits.must_mw, limits.discharge_mw)
-        low, high = within_connection(-limits.charge_mw, highest, conditions)
+        low, high = _bounds_mw(self._limits(state, dt_h), conditions)
         room = (self.energy_mwh_max - state.energy_mwh) / self.efficiency_charge
         content = (state.energy_mwh - self.energy_mwh_reserve) * self.efficiency_discharge
         stay = np.maximum(self.departure_h - state.elapsed_h, 0.0)
@@ -245,9 +243,7 @@ class CarSessions:
         """
         check_step(KIND, len(self.ids), told, dt_h)
         limits = self._limits(state, dt_h)
-        possible = self.range_now(state, conditions, dt_h)
-        p = np.clip(told.injection_mw, possible.injection_mw_min, possible.injection_mw_max)
-        p = p + 0.0
+        p = np.clip(told.injection_mw, *_bounds_mw(limits, conditions)) + 0.0
         charge, discharge = np.maximum(-p, 0.0), np.maximum(p, 0.0)
         energy = state.energy_mwh + dt_h * (
             self.efficiency_charge * charge - discharge / self.efficiency_discharge
@@ -355,6 +351,12 @@ class CarSessions:
             for k in range(len(self.ids))
             if last[k] > first[k]
         )
+
+
+def _bounds_mw(limits: _Limits, conditions: Conditions) -> tuple[Floats, Floats]:
+    """Return the lowest and highest injection of a step [MW]."""
+    highest = np.where(limits.must_mw > 0.0, -limits.must_mw, limits.discharge_mw)
+    return within_connection(-limits.charge_mw, highest, conditions)
 
 
 def hours_since(start: datetime, instants: Sequence[datetime]) -> Floats:

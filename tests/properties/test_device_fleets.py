@@ -33,7 +33,7 @@ from tests.support.device_fleets import (
 
 Floats = NDArray[np.float64]
 ANY = settings(
-    max_examples=60, deadline=None, derandomize=True, database=None,
+    max_examples=40, deadline=None, derandomize=True, database=None,
     suppress_health_check=[HealthCheck.too_slow],
 )  # fmt: skip
 MANY = settings(ANY, max_examples=400)
@@ -163,7 +163,7 @@ def test_no_instruction_takes_a_room_below_comfort(seed: int) -> None:
     warm(seed, 0.25)
 
 
-@settings(ANY, max_examples=6)
+@settings(ANY, max_examples=4)
 @given(SEED)
 def test_no_instruction_takes_a_room_below_comfort_minute_by_minute(seed: int) -> None:
     warm(seed, 1 / 60)
@@ -189,7 +189,7 @@ def test_a_connection_below_what_comfort_needs_is_kept_and_the_cold_is_counted()
     assert (state.indoor_c < pumps.comfort_c_min).all()
 
 
-@settings(ANY, max_examples=25)
+@settings(ANY, max_examples=15)
 @given(SEED)
 def test_any_award_of_a_heat_pump_is_followed_and_keeps_comfort(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -26,7 +26,7 @@ from tests.support.order_simulator import _check_curtail, _Replay
 
 Floats = NDArray[np.float64]
 ANY = settings(
-    max_examples=60, deadline=None, derandomize=True, database=None,
+    max_examples=40, deadline=None, derandomize=True, database=None,
     suppress_health_check=[HealthCheck.too_slow],
 )  # fmt: skip
 SEED = st.integers(0, 2**32 - 1)

@@ -22,7 +22,7 @@ from tests.support.device_fleets import random_cars, random_storage_award
 
 Floats = NDArray[np.float64]
 ANY = settings(
-    max_examples=40, deadline=None, derandomize=True, database=None,
+    max_examples=30, deadline=None, derandomize=True, database=None,
     suppress_health_check=[HealthCheck.too_slow],
 )  # fmt: skip
 SEED = st.integers(0, 2**32 - 1)

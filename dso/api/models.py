@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     AfterValidator,
@@ -25,6 +26,7 @@ Name = Annotated[
 Text = Annotated[
     str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", min_length=1, max_length=200)
 ]
+ISO: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]")
 Whole = Annotated[int, Field(ge=0, le=10**12)]
 Bus = Annotated[int, Field(ge=0, le=10**9)]
 
@@ -36,8 +38,9 @@ def _whole_seconds(value: datetime) -> datetime:
 
 
 def _no_number(value: Any) -> Any:  # noqa: ANN401 - anything that a request may state
-    if not isinstance(value, str | datetime):
-        raise ValueError("state ISO 8601 with an offset")  # noqa: TRY004 - becomes a problem
+    """Refuse numbers, also as text: they would be taken for seconds since 1970."""
+    if not isinstance(value, datetime) and not (isinstance(value, str) and ISO.match(value)):
+        raise ValueError("state ISO 8601 with an offset")
     return value
 
 

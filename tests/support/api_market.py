@@ -115,7 +115,10 @@ def fill_register(services: Services) -> None:
 class Desk:
     """A market, its application and tokens for every party."""
 
+    # What tests furnish it with: a trade, a run, the files of the run.
     trade: str = ""
+    run: int = 0
+    files: Path = Path()
 
     def __init__(self, services: Services, folder: Path, limits: ApiLimits) -> None:
         self.clock = MovingClock()

@@ -11,6 +11,7 @@ from argon2 import PasswordHasher
 
 from dso.api.credentials import _hash_of_nobody
 from tests.support.api_market import Desk, make_desk
+from tests.support.api_run import clear_two_orders
 
 
 @pytest.fixture(autouse=True)
@@ -34,3 +35,11 @@ def desk_on_each(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Des
     made = make_desk(url, tmp_path)
     with closing(made.market.services):
         yield made
+
+
+@pytest.fixture(scope="session")
+def cleared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study and its result, cleared once for all tests of this process."""
+    folder = tmp_path_factory.mktemp("cleared") / "clearing"
+    clear_two_orders(folder)
+    return folder

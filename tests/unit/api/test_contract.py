@@ -18,7 +18,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.support.api_market import ROLES, Desk, make_desk
-from tests.support.api_run import add_run, clear_two_orders
+from tests.support.api_run import add_run
 
 CHECKS = [
     not_a_server_error, status_code_conformance, content_type_conformance,
@@ -59,10 +59,9 @@ def check_contract(desk: Desk, examples: int) -> int:
 
 
 @pytest.fixture
-def furnished(desk: Desk, tmp_path: Path) -> Desk:
+def furnished(desk: Desk, cleared: Path) -> Desk:
     """A market with an order, a reading and a clearing, so that not every list is empty."""
-    clear_two_orders(tmp_path / "cleared")
-    add_run(desk, tmp_path / "cleared")
+    add_run(desk, cleared)
     assert desk.ask("agg", "POST", "/orders", json=desk.order()).status_code == 201
     return desk
 
@@ -72,12 +71,13 @@ def test_every_endpoint_keeps_its_contract(furnished: Desk) -> None:
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.service)])
-def furnished_on_each(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Desk]:
+def furnished_on_each(
+    request: pytest.FixtureRequest, tmp_path: Path, cleared: Path
+) -> Iterator[Desk]:
     url = request.getfixturevalue("postgres_url") if request.param == "postgres" else None
-    made = make_desk(url, tmp_path / "out")
-    clear_two_orders(tmp_path / "cleared")
+    made = make_desk(url, tmp_path)
     with closing(made.market.services):
-        add_run(made, tmp_path / "cleared")
+        add_run(made, cleared)
         yield made
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support.api_market import DAY, ROLES, Desk, make_desk
-from tests.support.api_run import add_run, clear_two_orders
+from tests.support.api_run import add_run
 
 TRADERS = {"aggregator", "prosumer", "supplier"}
 READERS = TRADERS | {"operator", "auditor"}
@@ -166,12 +166,10 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    folder: Path = tmp_path_factory.mktemp("market")
-    clear_two_orders(folder / "cleared")
-    desk = make_desk(None, folder / "out")
+def world(tmp_path_factory: pytest.TempPathFactory, cleared: Path) -> Iterator[World]:
+    desk = make_desk(None, tmp_path_factory.mktemp("market"))
     with closing(desk.market.services):
-        run = add_run(desk, folder / "cleared")
+        run = add_run(desk, cleared)
         desk.trade = next(
             row["trade_id"] for row in desk.ask("pro", "GET", "/trades").json()["items"]
         )

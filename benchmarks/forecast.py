@@ -17,6 +17,7 @@ import numpy as np
 from benchmarks.document import replace_section
 from benchmarks.forecast_load import official_scores, score_load
 from benchmarks.forecast_meters import MeterTable, tables
+from benchmarks.forecast_net import net_table
 from benchmarks.forecast_pictures import draw_pictures
 from benchmarks.forecast_sets import COVERAGE_HEAD, ScoredMonth, coverage_row
 from benchmarks.forecast_solar import SIMPLE, score_solar
@@ -96,6 +97,7 @@ def describe(
             f"{coverage_by_month({LOAD: load, SOLAR: solar})}"
         ),
         f"### Wind parts of six substations\n\n{wind_table()}",
+        f"### Net load of ten substations by its parts\n\n{net_table()}",
         f"### Tried\n\n{TRIED}",
         *(table.as_markdown() for table in meters),
     ]

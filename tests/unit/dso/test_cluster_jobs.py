@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from data.errors import InputError
+from dso.cli.main import main
 from dso.cluster.attempt import ATTEMPTS, run_job
 from dso.cluster.forecasts import forecast_question, read_request
 from dso.cluster.jobs import Job, content_sha256, read_report
-from dso.cluster.kinds import clear_job, forecast_job, variant_job
+from dso.cluster.kinds import clear_job, forecast_job, settle_job, variant_job
 from dso.cluster.tally import Tally
 from dso.cluster.versions import differences, installed_versions
 from dso.store import Artefact, StageConflict, StageKey, Store
@@ -22,6 +23,7 @@ from dso.store.landing import land_stages
 from dso.studies import Setting, Variant, save_study
 from tests.support.small_study import small_study
 
+ROOT = Path(__file__).resolve().parents[3]
 FIRST = datetime(2026, 5, 1, 22, tzinfo=UTC)
 
 
@@ -242,3 +244,69 @@ def test_no_two_jobs_claim_a_folder(study: Path, tmp_path: Path) -> None:
     _refuse_doubles([job])
     with pytest.raises(InputError, match="claims the folder of 'one'"):
         _refuse_doubles([job, other])
+
+
+SETTLEMENT = {
+    "settlement.toml": 'mtu_minutes = 60\nimbalance = "single"\nrefund = "retain"\n',
+    "positions.csv": (
+        "participant,connection,bus,period_start,da_mwh,id_mwh,meter_mwh\n"
+        "seller,s1,1,2026-05-01T10:00:00Z,0.4,0.4,0.35\n"
+        "buyer,b1,2,2026-05-01T10:00:00Z,-0.6,-0.6,-0.6\n"
+    ),
+    "prices.csv": (
+        "bus,period_start,dlmp_da_eur_per_mwh,dlmp_id_eur_per_mwh,imbalance_eur_per_mwh\n"
+        "1,2026-05-01T10:00:00Z,50,50,60\n"
+        "2,2026-05-01T10:00:00Z,52,52,60\n"
+    ),
+    "activations.csv": (
+        "participant,connection,period_start,baseline_mw,ordered_mw,meter_mw,"
+        "price_eur_per_mwh,penalty_eur_per_mwh,rule\n"
+    ),
+    "substation.csv": (
+        "period_start,import_mwh,import_price_eur_per_mwh\n2026-05-01T10:00:00Z,0.2,50\n"
+    ),
+}
+
+
+def test_a_settlement_is_that_of_dso_settle(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, text in SETTLEMENT.items():
+        (folder / name).write_text(text)
+    job = settle_job("street", folder, tmp_path / "out")
+    report = run_job(job)
+    assert report.status == "done", report.reason
+    assert main(["settle", str(folder), "--out", str(tmp_path / "same")]) == 0
+    assert files(Path(job.folder)) == files(tmp_path / "same")
+
+
+def test_a_forecast_is_that_of_dso_forecast_run(tmp_path: Path) -> None:
+    series = ROOT / "data" / "series"
+    request = tmp_path / "pv.toml"
+    request.write_text(
+        f'kind = "pv"\nreadings = "{series}/golden_pv_readings.csv"\n'
+        f'weather = ["{series}/golden_pv_weather.csv"]\nsite = "{series}/golden_site.toml"\n'
+        'weather_is_forecast = true\nmodel = "like-day"\nresolution_minutes = 60\n'
+        'known_at = "2012-07-10T07:00:00Z"\nstart = "2012-07-11T06:00:00Z"\n'
+        'end = "2012-07-12T06:00:00Z"\n'
+    )
+    job = forecast_job("pv", request, tmp_path / "out")
+    report = run_job(job)
+    assert report.status == "done", report.reason
+    words = ["forecast", "run", "--kind", "pv", "--weather-is-forecast", "--model", "like-day",
+             "--readings", f"{series}/golden_pv_readings.csv", "--resolution-minutes", "60",
+             "--weather", f"{series}/golden_pv_weather.csv", "--site", f"{series}/golden_site.toml",
+             "--known-at", "2012-07-10T07:00:00Z", "--start", "2012-07-11T06:00:00Z",
+             "--end", "2012-07-12T06:00:00Z"]  # fmt: skip
+    out = tmp_path / "same"
+    out.mkdir()
+    assert main([*words, "--out", str(out / "forecast.csv")]) == 0
+    assert files(Path(job.folder)) == files(out)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "job.json"
+    }

@@ -8,7 +8,9 @@ over, or if a setpoint with a greater number has been in force before.
 
 from __future__ import annotations
 
+import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -45,7 +47,8 @@ class MarketClock:
 
 def local_time(asset: str) -> LocalTime:
     """Return what a device reads: its counter, and a wall clock that is out."""
-    wall = datetime.now(UTC) + timedelta(seconds=SKEW_S[asset])
+    skew_s = SKEW_S.get(asset, 120.0 * (-1) ** len(asset))
+    wall = datetime.now(UTC) + timedelta(seconds=skew_s)
     return LocalTime(counter_s=time.monotonic(), wall=wall)
 
 
@@ -160,13 +163,13 @@ def street(broker: OwnMosquitto) -> Iterator[Street]:
     yield made
     made.close()
     assert made.monitor.wrong == []
-    assert len(made.monitor.seen) > 100
+    assert len(made.monitor.seen) > 20
 
 
 def test_setpoints_reach_devices_whose_clocks_are_two_minutes_out(street: Street) -> None:
     first = street.tell(1000, lasts_s=30.0)
     assert street.until(lambda: street.follows(first))
-    second = street.tell(2000, lasts_s=1.0)
+    second = street.tell(2000, lasts_s=4.0)
     assert street.until(lambda: street.follows(second))
     assert street.until(street.nobody_follows), "an expired setpoint stayed in force"
     states = {street.desk.activation(name).state for name in second.values()}
@@ -174,7 +177,7 @@ def test_setpoints_reach_devices_whose_clocks_are_two_minutes_out(street: Street
 
 
 def test_a_setpoint_begins_and_ends_on_the_markets_clock(street: Street) -> None:
-    ids = street.tell(1500, lasts_s=1.0, starts_s=1.5)
+    ids = street.tell(1500, lasts_s=3.0, starts_s=1.5)
     assert street.until(lambda: street.follows(ids))
     assert street.until(street.nobody_follows)
     for asset in DEVICES:
@@ -357,3 +360,45 @@ def test_without_a_certificate_of_the_authority_nobody_gets_in(
     )  # fmt: skip
     assert not loop.run_until(lambda: intruder.is_up, 1.0)
     loop.close()
+
+
+@pytest.mark.long
+def test_a_minute_of_everything_at_once(tmp_path: Path, mosquitto_program: str) -> None:
+    """Forty devices while the broker is killed, devices restart, letters come again and forged."""
+    devices = tuple(f"storage:{n}" for n in range(90, 130))
+    draw, forger = random.Random(9), LetterKey(name=KEY.name, seed=bytes(32))
+    with own_mosquitto(tmp_path, mosquitto_program, ROOT, devices) as broker:
+        street = Street(broker, devices)
+        letters: list[tuple[str, bytes]] = []
+        restart_at = None
+        for step in range(240):
+            ids = street.tell(step, lasts_s=draw.uniform(0.5, 6.0), starts_s=draw.choice((0, 0, 1)))
+            for asset, name in ids.items():
+                letters.append((asset, KEY.seal(street.monitor.given[name]).text))
+                forged = replace(street.monitor.given[name], p_w=-1, sequence=2**52)
+                letters.append((asset, forger.seal(forged).text))
+            for asset, text in draw.sample(letters, min(len(letters), 20)):
+                to = asset if draw.random() < 0.7 else draw.choice(devices)
+                street.channel.connection.publish(
+                    down_topic(ROOT, to, "setpoint"), text, lasts_s=60, retain=draw.random() < 0.5
+                )
+            if draw.random() < 0.2:
+                asset = draw.choice(devices)
+                lost = street.stations[asset]
+                lost._link.connection.drop()
+                street.loop.remove(lost._link.connection)
+                street.stations[asset] = street.station(asset)
+                street.stations[asset].agent = DeviceAgent(lost.agent.settings, lost.agent.memory())
+            if restart_at is None and draw.random() < 0.03:
+                broker.kill()
+                restart_at = step + draw.randint(1, 6)
+            elif restart_at is not None and step >= restart_at:
+                broker.start()
+                restart_at = None
+            street.run(0.25)
+        street.close()
+    assert street.monitor.wrong == []
+    in_force = sum(name is not None for _, _, name in street.monitor.seen)
+    assert in_force > 0.3 * len(street.monitor.seen)
+    refused = sum((station.agent.refused for station in street.stations.values()), Counter())
+    assert min(refused[why] for why in ("not_signed", "older_sequence", "other_device")) > 20

@@ -25,6 +25,7 @@ THEME: Final = THEMES["light"]
 class AreaSize(Protocol):
     """What is cleared as one grid."""
 
+    area_points: int
     area_buses: int
     area_resources: int
     periods: int
@@ -117,7 +118,7 @@ def _page(
             )  # fmt: skip
     figure.add_vline(x=target, line={"color": THEME["broken"], "width": 2, "dash": "dash"})
     figure.add_annotation(
-        x=np.log10(target), y=0.03, yref="paper", text="one area of 5,373 points ", xanchor="right",
+        x=np.log10(target), y=0.03, yref="paper", text=f"one area of {area.area_points:,} points ", xanchor="right",
         showarrow=False, font={"color": THEME["broken"], "size": 14},
     )  # fmt: skip
     _dress(figure)

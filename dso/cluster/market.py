@@ -8,13 +8,17 @@ cycle is taken again.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
+import sys
 from concurrent import futures
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
+
+import structlog
 
 from data.errors import InputError, Problem
 from dso.bootstrap import STORE_FILE, open_services
@@ -93,6 +97,12 @@ def perform_due(place: MarketPlace, expected: Versions | None) -> int:
 @lru_cache(maxsize=1)
 def _worker(place: MarketPlace) -> Worker:
     """Open the market once in a worker process; its grids stay loaded."""
+    # What a worker has to say goes beside its results: warnings, as JSON lines.
+    structlog.configure(
+        processors=[structlog.processors.add_log_level, structlog.processors.JSONRenderer()],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
     services = open_services(place.store_url, out=place.site.out, keys=place.keys)
     rules = WorkerRules(
         name=f"{socket.gethostname()}:{os.getpid()}",

@@ -19,6 +19,7 @@ from data.canonical import sha256_hex
 from data.errors import InputError, Problem
 from data.records.order_rules import OrderRules
 from flexibility.policy import OfferPolicy
+from flexibility.procurement.records import CongestionPoint
 
 if TYPE_CHECKING:
     from dso.config_schema import FeederSchema, MarketSchema, Versioned
@@ -125,7 +126,8 @@ class Feeder:
     serves day-ahead: ``like-day``, ``boosted-day`` or ``weather``, which reads ``weather_files``
     issued at most ``weather_age_h_max`` [h] before the gate. ``profiles`` is the SimBench grid
     whose recorded profiles the elements follow, None where the network has its own; ``limits`` hold
-    for all elements of a kind, by field name of `data.records.clearing.Limits`.
+    for all elements of a kind, by field name of `data.records.clearing.Limits`. Each forecast is
+    followed by a flexibility request for the ``congestion_points``.
     """
 
     id: str
@@ -146,6 +148,7 @@ class Feeder:
     weather_age_h_max: float = 24.0
     profiles: str | None = None
     limits: Mapping[str, float] = field(default_factory=dict)
+    congestion_points: tuple[CongestionPoint, ...] = ()
 
 
 def load_market(market: str, day: date, *, folder: Path = CONFIG_FOLDER) -> MarketRules:
@@ -322,4 +325,16 @@ def _feeder(schema: FeederSchema, digest: str, folder: Path) -> Feeder:
         # Files lie beside the feeder's own, unless they say where.
         weather_files=() if weather is None else tuple(folder / name for name in weather.files),
         weather_age_h_max=24.0 if weather is None else weather.age_h_max,
+        congestion_points=tuple(
+            CongestionPoint(
+                id=point.id,
+                name=point.name or point.id,
+                elements=tuple(
+                    (kind, int(index))
+                    for kind, _, index in (text.partition(":") for text in point.elements)
+                ),
+                buses=((point.bus, 1.0),),
+            )
+            for point in schema.congestion_points
+        ),
     )

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from data.study.order_rules import is_multiple
 from data.units import AWARD_TICK_MW
+from flexibility.procurement.border import is_entity_address
 
 MINUTES_PER_DAY = 1440
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -233,6 +234,24 @@ class WeatherSchema(Strict):
     age_h_max: Annotated[float, Field(gt=0.0)] = 24.0
 
 
+class CongestionPointSchema(Strict):
+    """A named set of elements that flexibility is bought for."""
+
+    id: Annotated[str, Field(min_length=1)]
+    name: str = ""
+    elements: Annotated[
+        list[Annotated[str, Field(pattern=r"^(bus|line|trafo):[0-9]{1,9}$")]], Field(min_length=1)
+    ]
+    bus: Annotated[int, Field(ge=0)]
+
+    @field_validator("id")
+    @classmethod
+    def _entity_address(cls, value: str) -> str:
+        if not is_entity_address(value):
+            raise ValueError("must be ea1.YYYY-MM.domain:name, or ean. and 12 to 34 digits")
+        return value
+
+
 class FeederSchema(Versioned):
     """A file in ``configs/feeders``."""
 
@@ -249,11 +268,20 @@ class FeederSchema(Versioned):
     limits: LimitsSchema = LimitsSchema()
     forecast_model: Literal["like-day", "boosted-day", "weather"] = "like-day"
     weather: WeatherSchema | None = None
+    congestion_points: list[CongestionPointSchema] = []
 
     @model_validator(mode="after")
     def _weather_has_files(self) -> Self:
         if (self.forecast_model == "weather") != (self.weather is not None):
             raise ValueError('forecast_model = "weather" and [weather] with its files go together')
+        return self
+
+    @model_validator(mode="after")
+    def _points_differ(self) -> Self:
+        ids = [point.id for point in self.congestion_points]
+        twice = sorted({name for name in ids if ids.count(name) > 1})
+        if twice:
+            raise ValueError(f"congestion points named twice: {', '.join(twice)}")
         return self
 
     @model_validator(mode="after")

@@ -14,11 +14,13 @@ from dso.cycles.stage_forecast import run_forecast, run_forecast_update
 from dso.cycles.stage_orders import run_orders
 from dso.cycles.stage_posting import run_posting
 from dso.cycles.stage_report import run_report
+from dso.cycles.stage_request import run_request
 from dso.cycles.stage_settlement import run_settlement
 from dso.cycles.stages import Desk
 from dso.cycles.timetable import (
     CLEARINGS,
     DISPATCH,
+    FLEXIBILITY_REQUEST,
     FORECAST,
     FORECAST_UPDATE,
     INTRADAY,
@@ -62,6 +64,8 @@ def perform_cycle(desk: Desk, due: DueCycle, *, withheld: str = "") -> CycleResu
         _clear(desk, due, withheld)
     elif due.cycle == FORECAST_UPDATE:
         run_forecast_update(desk, due.first_period)
+    elif due.cycle == FLEXIBILITY_REQUEST:
+        run_request(desk, due)
     elif due.cycle == SETTLEMENT:
         run_settlement(desk, desk.output_of("dispatch"), revision=due.revision)
     elif due.cycle in _STAGES:

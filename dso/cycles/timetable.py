@@ -7,6 +7,7 @@ cycle is known by (market, feeder, cycle, first period, revision); the scheduler
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from typing import Final
 
@@ -17,6 +18,7 @@ from dso.store import DueCycle
 
 FORECAST: Final = "forecast"
 FORECAST_UPDATE: Final = "forecast_update"
+FLEXIBILITY_REQUEST: Final = "flexibility_request"
 DAY_AHEAD: Final = "day_ahead"
 INTRADAY: Final = "intraday"
 REAL_TIME: Final = "real_time"
@@ -25,8 +27,8 @@ SETTLEMENT: Final = "settlement"
 POSTING: Final = "posting"
 REPORT: Final = "report"
 CYCLES: Final = (
-    FORECAST, FORECAST_UPDATE, DAY_AHEAD, INTRADAY, REAL_TIME, DISPATCH, SETTLEMENT, POSTING,
-    REPORT,
+    FORECAST, FORECAST_UPDATE, FLEXIBILITY_REQUEST, DAY_AHEAD, INTRADAY, REAL_TIME, DISPATCH,
+    SETTLEMENT, POSTING, REPORT,
 )  # fmt: skip
 CLEARINGS: Final = (DAY_AHEAD, INTRADAY)
 # Cycles of one lane of a feeder run one after the other, so that the ledger has one order; what
@@ -38,7 +40,12 @@ LATE_AFTER: Final = timedelta(minutes=1)
 
 
 def day_timetable(
-    rules: MarketRules, feeder: str, day: date, *, real_time: bool = True
+    rules: MarketRules,
+    feeder: str,
+    day: date,
+    *,
+    real_time: bool = True,
+    requests: bool = False,
 ) -> tuple[DueCycle, ...]:
     """Return the cycles of a delivery day, in the order in which they are due.
 
@@ -57,12 +64,23 @@ def day_timetable(
     real_time : bool
         Whether setpoints are told by the clock and the forecast is made anew every hour;
         without it, setpoints are told as the day's dispatch and forecasts made at gates alone.
+    requests : bool
+        Whether the feeder has congestion points, so that each forecast is followed by a request for
+        flexibility.
     """
     found = [*_market_lane(rules, feeder, day)]
     if real_time:
         # At one instant the forecast comes before the round, settlement after both.
         found = [*_updates(rules, feeder, day), *found, *_real_time_lane(rules, feeder, day)]
+    if requests:
+        found = [each for due in found for each in (due, *_request_after(due))]
     return tuple(sorted(found, key=lambda due: due.due_at))
+
+
+def _request_after(due: DueCycle) -> Iterator[DueCycle]:
+    """Yield the request that follows a forecast; it is known by the instant of the forecast."""
+    if due.cycle in (FORECAST, FORECAST_UPDATE):
+        yield replace(due, cycle=FLEXIBILITY_REQUEST, first_period=due.due_at)
 
 
 def _market_lane(rules: MarketRules, feeder: str, day: date) -> Iterator[DueCycle]:

@@ -23,8 +23,17 @@ from dso.cycles.meters_read import UNASSIGNED, find_unassigned
 from dso.cycles.plan import DayPlan
 from dso.cycles.stage_dispatch import DISPATCH_FOLDER
 from dso.cycles.stage_forecast import FORECAST_FOLDER, LIGHT_FILE, update_folder
+from dso.cycles.stage_request import NO_OUTLOOK, request_folder
+from dso.cycles.stage_request import SUMMARY as REQUEST_SUMMARY
 from dso.cycles.stage_settlement import settlement_folder
-from dso.cycles.timetable import CLEARINGS, DAY_AHEAD, FORECAST, FORECAST_UPDATE, SETTLEMENT
+from dso.cycles.timetable import (
+    CLEARINGS,
+    DAY_AHEAD,
+    FLEXIBILITY_REQUEST,
+    FORECAST,
+    FORECAST_UPDATE,
+    SETTLEMENT,
+)
 from dso.store import DueCycle, Fallback, Light
 
 GREEN: Final[Light] = "green"
@@ -33,7 +42,7 @@ PART_FLOOR_EUR_PER_MWH: Final = 1e-3
 # Names of fallbacks; a sentence of a result that begins with one and a colon bears that name.
 NAMED: Final = (
     "missing_weather", "missing_readings", "last_forecast", "solver_timeout", "skipped",
-    "not_released", "withheld", "failed", UNASSIGNED,
+    "not_released", "withheld", "failed", NO_OUTLOOK, UNASSIGNED,
 )  # fmt: skip
 
 
@@ -42,6 +51,9 @@ def read_light(plan: DayPlan, due: DueCycle) -> Light:
     if due.cycle == FORECAST_UPDATE:
         light: Light = _load(plan.out / update_folder(due.first_period) / LIGHT_FILE)["light"]
         return light
+    if due.cycle == FLEXIBILITY_REQUEST:
+        asked: Light = _load(plan.out / request_folder(due) / REQUEST_SUMMARY)["light"]
+        return asked
     if due.cycle == FORECAST:
         forecast = read_forecast(plan.out / FORECAST_FOLDER, plan.periods)
         return light_of_forecast(plan, forecast)
@@ -84,6 +96,8 @@ def read_fallbacks(plan: DayPlan, due: DueCycle) -> tuple[Fallback, ...]:
     if due.cycle == FORECAST_UPDATE:
         place = plan.out / update_folder(due.first_period)
         found += _load(place / "forecast.json").get("fallbacks", ())
+    elif due.cycle == FLEXIBILITY_REQUEST:
+        found += _load(plan.out / request_folder(due) / REQUEST_SUMMARY)["fallbacks"]
     elif due.cycle == FORECAST:
         found += _load(plan.out / FORECAST_FOLDER / "forecast.json").get("fallbacks", ())
     elif due.cycle in CLEARINGS:

@@ -68,7 +68,7 @@ def _find(
             found, rules = operation.rules_on(feeder, day)
         except InputError:
             continue  # no rules in force on that day
-        cycles = day_timetable(rules, found.id, day)
+        cycles = day_timetable(rules, found.id, day, requests=bool(found.congestion_points))
         due = [each for each in cycles if each.cycle == cycle and each.due_at <= at]
         if due:
             return due[-1], cycles

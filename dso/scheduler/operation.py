@@ -129,7 +129,9 @@ class Operation:
                 found, rules = self.rules_on(feeder, day)
                 self._enter_register(feeder, day, now)
                 if (feeder, day) not in self._inserted and first_due(rules, day) <= now:
-                    added += self.queue.add(day_timetable(rules, found.id, day))
+                    added += self.queue.add(
+                        day_timetable(rules, found.id, day, requests=bool(found.congestion_points))
+                    )
                     self._inserted.add((feeder, day))
         return added
 

@@ -16,7 +16,13 @@ from dso.cycles.perform import CycleResult, perform_cycle
 from dso.cycles.real_time import tell_setpoints
 from dso.cycles.stage_forecast import LAST_FORECAST
 from dso.cycles.stages import Approve, NeedsRelease, working_among_others
-from dso.cycles.timetable import CLEARINGS, FORECAST_UPDATE, POSTING, REAL_TIME
+from dso.cycles.timetable import (
+    CLEARINGS,
+    FLEXIBILITY_REQUEST,
+    FORECAST_UPDATE,
+    POSTING,
+    REAL_TIME,
+)
 from dso.scheduler.alarms import Alarms
 from dso.scheduler.operation import Operation
 from dso.store import DATABASE_GONE, Ending, Fallback, LeasedCycle
@@ -24,6 +30,7 @@ from ledger_adapter.outbox import drain_outbox
 
 REMARK_LENGTH_MAX: Final = 2000
 LEASE_S: Final = 15.0
+LAST_REQUEST: Final = "last_request"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +135,8 @@ class Worker:
         skipped = due.skip_after is not None and now >= due.skip_after
         if skipped and due.cycle == REAL_TIME:
             return Ending(outcome="skipped", remark="skipped: its period was over")
+        if skipped and due.cycle == FLEXIBILITY_REQUEST:
+            return Ending(outcome="skipped", remark="skipped: the next one was due")
         if skipped and due.cycle == FORECAST_UPDATE:
             why = "skipped: the next one was due"
             return Ending(outcome="skipped", remark=why, fallbacks=(_last_forecast(why),))
@@ -165,6 +174,10 @@ class Worker:
         if final and leased.due.cycle == FORECAST_UPDATE:
             fallbacks = (_last_forecast(remark),)
             return Ending(outcome="failed", light="orange", remark=remark, fallbacks=fallbacks)
+        if final and leased.due.cycle == FLEXIBILITY_REQUEST:
+            text = f"{LAST_REQUEST}: {remark}; the one before holds"
+            kept = (Fallback(name=LAST_REQUEST, text=text),)
+            return Ending(outcome="failed", light="orange", remark=remark, fallbacks=kept)
         return Ending(outcome="failed", final=final, light="red" if final else None, remark=remark)
 
     def _time_limit(self) -> _TimeLimit | None:

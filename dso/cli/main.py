@@ -46,6 +46,7 @@ COMMANDS: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     ("fleet", "dso.cli.fleet", "offer devices to the market, let them carry out their awards"),
     ("dispatch", "dso.cli.dispatch", "send instructions to devices, listen to them, follow each"),
+    ("realtime", "dso.cli.realtime", "rehearse real time: a desk, devices that fail, a correction"),
     ("settle", "dso.cli.settle", "settle one folder: positions, meters and prices in, money out"),
     ("baseline", "dso.cli.baseline", "measure baseline methods, and behaviour around events"),
     ("meters", "dso.cli.meters", "validate readings, check sums against feeder meters, import"),

@@ -181,91 +181,87 @@ def area_runs(rows: Sequence[Row], needs: Needs) -> list[Row]:
     return [row for row in clearings(rows) if 0.5 <= size_of(row) / size <= 2.0]
 
 
-def needs_text(rows: Sequence[Row], time: Law, output: Law, needs: Needs) -> str:
-    """Return the table of what the operator needs."""
-    size = needs.periods * (needs.area_buses + needs.area_resources)
+def area_cost(rows: Sequence[Row], time: Law, needs: Needs) -> tuple[float, float, str]:
+    """Return processor time [s] and memory [GiB] of an area's clearing, and what they rest on."""
     measured = area_runs(rows, needs)
     if measured:
         cold = max(float(row["processor_s"]) for row in measured)
         peak_gib = max(float(row["peak_mib"]) for row in measured) / 1024
-        basis = f"measured on {len(measured)} runs of this size, the slowest"
-    else:
-        cold, peak_gib = time.at(size), MEMORY_AIM_GIB
-        basis = f"extrapolated by the law, {size / time.largest:.0f} times the largest run"
+        return cold, peak_gib, f"measured: the slowest of {len(measured)} runs of this size"
+    size = needs.periods * (needs.area_buses + needs.area_resources)
+    beyond = f"{size / time.largest:.0f} times the largest run"
+    return time.at(size), MEMORY_AIM_GIB, f"the law, {beyond}; memory: the engine's aim"
+
+
+def clearing_needs(cold_s: float, peak_gib: float, needs: Needs) -> list[str]:
+    """Return what follows from the cost of one area, as text."""
+    ahead = needs.areas * cold_s
+    cores = math.ceil(ahead / needs.efficiency / needs.gate_s)
+    intraday = math.ceil(ahead / needs.efficiency / needs.intraday_s)
+    warm = math.ceil(ahead / 3 / needs.efficiency / needs.intraday_s)
+    return [
+        f"{cold_s:,.0f} s",
+        f"{peak_gib:,.1f} GiB",
+        f"{ahead / 3600:,.1f} core h",
+        f"{cores}",
+        f"{intraday}, or {warm} warm",
+        f"{needs.rounds * ahead / 3 / 3600:,.0f} core h",
+        f"{max(cores, intraday) * peak_gib:,.0f} GiB",
+    ]
+
+
+def clearing_text(rows: Sequence[Row], time: Law, needs: Needs) -> str:
+    """Return the table of what the clearings need, beside that of a slower engine."""
+    cold, peak_gib, basis = area_cost(rows, time, needs)
+    cone = only(rows, "cone")
+    slower = (float(cone["processor_s"]), float(cone["peak_mib"]) / 1024)
+    names = [
+        "processor time of one area, 96 periods, cold",
+        "memory of its worker",
+        f"all {needs.areas} areas, day-ahead",
+        f"cores for day-ahead within {needs.gate_s / 60:.0f} min",
+        f"cores for an intraday round within {needs.intraday_s / 60:.0f} min",
+        f"{needs.rounds} intraday rounds a day, warm",
+        "memory of all workers",
+    ]
+    found = zip(names, clearing_needs(cold, peak_gib, needs), clearing_needs(*slower, needs),
+                strict=True)  # fmt: skip
+    return "\n".join(
+        [
+            f"| what | {basis} | as one cone programme, measured once |\n|---|---|---|",
+            *(f"| {name} | {ours} | {theirs} |" for name, ours, theirs in found),
+        ]
+    )
+
+
+def rest_text(rows: Sequence[Row], output: Law, needs: Needs) -> str:
+    """Return the table of what forecasts, settlement and the store need."""
+    size = needs.periods * (needs.area_buses + needs.area_resources)
     written = output.at(size)
     forecast, fitted = only(rows, "forecast"), only(rows, "forecast fit")
-    settled, stored = only(rows, "settlement"), only(rows, "store")
+    settled, stored, rate = only(rows, "settlement"), only(rows, "store"), only(rows, "store rate")
     per_meter = needs.points / float(forecast["resources"])
     predict, train = (per_meter * float(row["processor_s"]) for row in (forecast, fitted))
     days = float(settled["periods"]) / needs.periods
-    settle = (
-        needs.points / float(settled["resources"]) * float(settled["processor_s"]) / days
-    )  # of one day
+    settle = needs.points / float(settled["resources"]) * float(settled["processor_s"]) / days
     readings = needs.points * needs.periods
     row_bytes = float(stored["output_mib"]) * 2**20 / float(stored["resources"])
-    ahead = needs.areas * cold
-    cores = math.ceil(ahead / needs.efficiency / needs.gate_s)
-    intraday = math.ceil(ahead / needs.efficiency / needs.intraday_s)
-    rate = only(rows, "store rate")
     insert_s = readings / (float(rate["resources"]) / float(rate["processor_s"]))
+    year_tb = readings * row_bytes * 365 / 1e12
     shown = [
-        ("areas cleared apart", f"{needs.areas}", f"{needs.area_points:,} points each"),
-        ("one area, day-ahead, cold", f"{cold:,.0f} processor s", basis),
-        ("all areas, day-ahead", f"{ahead / 3600:,.1f} core h a day", "areas are independent"),
-        (
-            f"cores for day-ahead in {needs.gate_s / 60:.0f} min",
-            f"{cores}",
-            f"{needs.efficiency:.0%} of a core does work",
-        ),
-        (
-            f"cores for {needs.rounds} rounds a day, each within {needs.intraday_s / 60:.0f} min",
-            f"{intraday} cold, {math.ceil(intraday / 3)} warm",
-            "a warm round is taken as a third of a cold day",
-        ),
-        (
-            "memory of a worker",
-            f"{peak_gib:,.1f} GiB",
-            basis if measured else "the aim; not measured at this size",
-        ),
-        (
-            "memory of all workers",
-            f"{max(cores, intraday) * peak_gib:,.0f} GiB",
-            "one area at a time in each",
-        ),
-        (
-            "forecast of all meters, each hour",
-            f"{predict:,.0f} processor s",
-            f"{forecast['resources']} meters in {forecast['processor_s']} s",
-        ),
-        (
-            "fit of their models",
-            f"{train / 3600:,.1f} core h",
-            f"{fitted['resources']} meters in {fitted['processor_s']} s; once in four weeks",
-        ),
-        (
-            "settlement of a day",
-            f"{settle:,.0f} processor s",
-            f"{float(settled['resources']):,.0f} meters, a year, {settled['processor_s']} s",
-        ),
-        (
-            "readings a day",
-            f"{readings / 1e6:,.0f} M rows, {insert_s / 60:,.0f} min of one writer",
-            "PostgreSQL, COPY",
-        ),
-        (
-            "their store",
-            (
-                f"{readings * row_bytes / 1e9:,.0f} GB a day, "
-                f"{readings * row_bytes * 365 / 1e12:,.1f} TB a year"
-            ),
-            f"{row_bytes:,.0f} bytes a row with its index",
-        ),
-        (
-            "results of day-ahead",
-            f"{needs.areas * written / 1024:,.1f} GiB a day",
-            f"{written:,.0f} MiB an area, by the law",
-        ),
-    ]
+        ("forecast of all meters, each hour", f"{predict:,.0f} processor s",
+         f"{forecast['resources']} meters in {forecast['processor_s']} s"),
+        ("fit of their models, once in four weeks", f"{train / 3600:,.1f} core h",
+         f"{fitted['resources']} meters in {fitted['processor_s']} s"),
+        ("settlement of a day", f"{settle:,.0f} processor s",
+         f"{settled['resources']} meters, a year, {settled['processor_s']} s"),
+        ("readings a day", f"{readings / 1e6:,.0f} M rows, {insert_s / 60:,.0f} min of one writer",
+         f"{float(rate['resources']):,.0f} rows/s"),
+        ("their store", f"{readings * row_bytes / 1e9:,.0f} GB a day, {year_tb:,.1f} TB a year",
+         f"{row_bytes:,.0f} bytes a row with its index"),
+        ("results of day-ahead", f"{needs.areas * written / 1024:,.1f} GiB a day",
+         f"{written:,.0f} MiB an area, by the law of the table above"),
+    ]  # fmt: skip
     return "\n".join(
         ["| what | needs | basis |\n|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in shown)]
     )
@@ -287,10 +283,15 @@ def main() -> int:
     solved = clearings(rows)
     time, output = (fit_column(solved, column) for column in ("processor_s", "output_mib"))
     peak_mib = max(float(row["peak_mib"]) for row in solved if row["source"] == SOURCE)
-    laws, wanted = laws_text(time, output, peak_mib), needs_text(rows, time, output, needs)
-    sys.stdout.write(f"{laws}\n\n{wanted}\n")
-    text = replace(PAGE.read_text(encoding="utf-8"), "laws", laws)
-    write_atomically(PAGE, replace(text, "needs", wanted).encode())
+    text = PAGE.read_text(encoding="utf-8")
+    for name, body in (
+        ("laws", laws_text(time, output, peak_mib)),
+        ("clearings", clearing_text(rows, time, needs)),
+        ("rest", rest_text(rows, output, needs)),
+    ):
+        sys.stdout.write(f"{body}\n\n")
+        text = replace(text, name, body)
+    write_atomically(PAGE, text.encode())
     size = np.array([size_of(row) for row in solved])
     cost = np.array([float(row["processor_s"]) for row in solved])
     names = [row["case"] for row in solved]

@@ -118,7 +118,8 @@ def _page(
             )  # fmt: skip
     figure.add_vline(x=target, line={"color": THEME["broken"], "width": 2, "dash": "dash"})
     figure.add_annotation(
-        x=np.log10(target), y=0.03, yref="paper", text=f"one area of {area.area_points:,} points ", xanchor="right",
+        x=np.log10(target), y=0.03, yref="paper", xanchor="right",
+        text=f"one area of {area.area_points:,} points ",
         showarrow=False, font={"color": THEME["broken"], "size": 14},
     )  # fmt: skip
     _dress(figure)

@@ -27,6 +27,7 @@ Row = dict[str, str]
 PAGE: Final = REPOSITORY / "docs" / "growth.md"
 BEGIN, END = "<!-- begin of {} -->", "<!-- end of {} -->"
 MEMORY_AIM_GIB: Final = 4.0
+WARM: Final = 1 / 3
 CLEARED: Final = ("certified", "certified_with_slack")
 
 
@@ -193,19 +194,19 @@ def area_cost(rows: Sequence[Row], time: Law, needs: Needs) -> tuple[float, floa
     return time.at(size), MEMORY_AIM_GIB, f"the law, {beyond}; memory: the engine's aim"
 
 
-def clearing_needs(cold_s: float, peak_gib: float, needs: Needs) -> list[str]:
-    """Return what follows from the cost of one area, as text."""
+def clearing_needs(cold_s: float, peak_gib: float, warm: float, needs: Needs) -> list[str]:
+    """Return what follows from the cost of one area, a warm round taking a share, as text."""
     ahead = needs.areas * cold_s
     cores = math.ceil(ahead / needs.efficiency / needs.gate_s)
     intraday = math.ceil(ahead / needs.efficiency / needs.intraday_s)
-    warm = math.ceil(ahead / 3 / needs.efficiency / needs.intraday_s)
+    again = math.ceil(ahead * warm / needs.efficiency / needs.intraday_s)
     return [
         f"{cold_s:,.0f} s",
         f"{peak_gib:,.1f} GiB",
         f"{ahead / 3600:,.1f} core h",
         f"{cores}",
-        f"{intraday}, or {warm} warm",
-        f"{needs.rounds * ahead / 3 / 3600:,.0f} core h",
+        f"{intraday}" if warm == 1.0 else f"{intraday} cold, {again} warm",
+        f"{needs.rounds * ahead * warm / 3600:,.0f} core h",
         f"{max(cores, intraday) * peak_gib:,.0f} GiB",
     ]
 
@@ -221,15 +222,15 @@ def clearing_text(rows: Sequence[Row], time: Law, needs: Needs) -> str:
         f"all {needs.areas} areas, day-ahead",
         f"cores for day-ahead within {needs.gate_s / 60:.0f} min",
         f"cores for an intraday round within {needs.intraday_s / 60:.0f} min",
-        f"{needs.rounds} intraday rounds a day, warm",
+        f"{needs.rounds} intraday rounds a day",
         "memory of all workers",
     ]
-    found = zip(names, clearing_needs(cold, peak_gib, needs), clearing_needs(*slower, needs),
-                strict=True)  # fmt: skip
+    ours = clearing_needs(cold, peak_gib, WARM, needs)
+    found = zip(names, ours, clearing_needs(*slower, 1.0, needs), strict=True)
     return "\n".join(
         [
             f"| what | {basis} | as one cone programme, measured once |\n|---|---|---|",
-            *(f"| {name} | {ours} | {theirs} |" for name, ours, theirs in found),
+            *(f"| {name} | {here} | {there} |" for name, here, there in found),
         ]
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -45,11 +45,14 @@ class Cluster:
     address : str
         Of its scheduler.
     local : bool
-        Whether its workers are children of this process, with the same installation.
+        Whether its workers are children of this process, with the same installation. They are
+        started when the first client is wanted: a run that finds all its results starts none.
     """
 
     address: str
     local: bool
+    _start: Callable[[], Any] | None = field(default=None, repr=False)
+    _started: Any = field(default=None, repr=False)
     _client: Client | None = field(default=None, repr=False)
 
     def client(self) -> Client:
@@ -65,9 +68,18 @@ class Cluster:
         if self._client is not None and self._client.status == "running":
             return self._client
         self.drop()
+        if self._start is not None and self._started is None:
+            self._started = self._start()
+            self.address = self._started.scheduler_address
         make: Any = distributed.Client
         self._client = make(self.address, timeout=CONNECT_S, set_as_default=False)
         return self._client
+
+    def close(self) -> None:
+        """Give back the client, and end the workers that were started here."""
+        self.drop()
+        if self._started is not None:
+            self._started.close(timeout=10)
 
     def drop(self) -> None:
         """Forget the client, whatever state it is in."""
@@ -121,19 +133,19 @@ def open_cluster(
     _say_nothing()
     with dask.config.set(dict(SETTINGS)):
         if where == LOCAL:
-            with _local(workers, memory, attempts_max) as cluster:
-                yield cluster
-            return
-        if workers is not None:
+            cluster = _local(workers, memory, attempts_max)
+        elif workers is None:
+            cluster = Cluster(where, local=False)
+        else:
             remedy = "start workers there: dso cluster worker ADDRESS"
             what = "says how many local workers there are, and the cluster is not local"
             raise InputError([Problem(where="--workers", what=what, remedy=remedy)])
-        cluster = Cluster(where, local=False)
         try:
-            _refuse_unlike(cluster)
+            if not cluster.local:
+                _refuse_unlike(cluster)
             yield cluster
         finally:
-            cluster.drop()
+            cluster.close()
 
 
 def refuse_memory(memory: str) -> None:
@@ -162,32 +174,30 @@ def _say_nothing() -> None:
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
-@contextmanager
-def _local(workers: int | None, memory: str, attempts_max: int) -> Iterator[Cluster]:
-    import distributed
-
+def _local(workers: int | None, memory: str, attempts_max: int) -> Cluster:
+    """Return a cluster of worker processes of this machine, not yet started."""
     count = len(os.sched_getaffinity(0)) if workers is None else workers
     if count < 1:
         raise InputError([Problem(where="--workers", what=f"is {count}", remedy="at least 1")])
     refuse_memory(memory)
-    start_fork_server()
-    make: Any = distributed.LocalCluster
-    made = make(
-        n_workers=count,
-        threads_per_worker=1,
-        processes=True,
-        memory_limit=memory,
-        dashboard_address="127.0.0.1:0",
-        host="127.0.0.1",
-        silence_logs=logging.CRITICAL,
-        scheduler_kwargs={"allowed_failures": attempts_max - 1},
-    )
-    cluster = Cluster(made.scheduler_address, local=True)
-    try:
-        yield cluster
-    finally:
-        cluster.drop()
-        made.close(timeout=10)
+
+    def start() -> Any:  # noqa: ANN401 - Dask's classes carry types for a part of their methods
+        import distributed
+
+        start_fork_server()
+        make: Any = distributed.LocalCluster
+        return make(
+            n_workers=count,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=memory,
+            dashboard_address="127.0.0.1:0",
+            host="127.0.0.1",
+            silence_logs=logging.CRITICAL,
+            scheduler_kwargs={"allowed_failures": attempts_max - 1},
+        )
+
+    return Cluster(LOCAL, local=True, _start=start)
 
 
 def _refuse_unlike(cluster: Cluster) -> None:

@@ -10,9 +10,11 @@ after a broken connection never does a thing twice.
 
 from __future__ import annotations
 
+import io
 import json
 import secrets
 import time
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -77,12 +79,24 @@ class MarketClient:
         Where the market is, ``http://`` or ``https://``.
     client_id, client_secret : str
         Credentials; without them only what is open to everybody can be asked.
+
+    Examples
+    --------
+    >>> MarketClient("ftp://market")
+    Traceback (most recent call last):
+    ...
+    ValueError: 'ftp://market' is no address of a market
+    >>> market = MarketClient("http://127.0.0.1:8080", client_id="c-1", client_secret="s")
+    >>> market.url
+    'http://127.0.0.1:8080'
+    >>> market.close()
     """
 
     def __init__(self, url: str, *, client_id: str = "", client_secret: str = "") -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"{url!r} is no address of a market")
+        self.url = url
         kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
         self._connection = kind(parts.hostname, parts.port, timeout=TIMEOUT_S)
         self._credentials = (client_id, client_secret)
@@ -135,17 +149,127 @@ class MarketClient:
         """Return an order with what it was awarded."""
         return self._send("GET", f"/orders/{quote(order_id)}")
 
+    def registration(self, number: int) -> dict[str, Any]:
+        """Return an application and where it stands."""
+        return self._send("GET", f"/registrations/{number}")
+
+    def market(self, day: date) -> dict[str, Any]:
+        """Return the market's time, and gates and rules of a delivery day; open to everybody."""
+        return self._send("GET", f"/market?day={day.isoformat()}", token=False)
+
+    def deposit(
+        self, party: str, amount_micro_eur: int, reason: str, *, key: str = ""
+    ) -> dict[str, Any]:
+        """Enter collateral of a party as the operator; negative: given back [micro-EUR]."""
+        said = {"party": party, "amount_micro_eur": amount_micro_eur, "reason": reason}
+        return self._write("/deposits", said, key)
+
+    def collateral(self, party: str) -> dict[str, Any]:
+        """Return what a party left, owes and has booked, and what is free [micro-EUR]."""
+        return self._send("GET", f"/collateral/{quote(party)}")
+
+    def hand_in_readings(
+        self, readings: Sequence[Mapping[str, Any]], *, key: str = ""
+    ) -> dict[str, Any]:
+        """Hand in readings; all are taken or none."""
+        said = {"readings": [dict(reading) for reading in readings]}
+        return self._write("/meters/reading", said, key)
+
+    def hand_in_forecast(
+        self, asset: str, source: str, issued_at: datetime, values: Sequence[Mapping[str, Any]],
+        *, key: str = "",
+    ) -> dict[str, Any]:  # fmt: skip
+        """Hand in a forecast; values have ``period_start``, ``q50_w``, ``q10_w``, ``q90_w`` [W]."""
+        said = {
+            "asset": asset, "source": source, "issued_at": format_utc(issued_at),
+            "values": [dict(value) for value in values],
+        }  # fmt: skip
+        return self._write("/forecasts", said, key)
+
+    def received_forecast(self, number: int) -> dict[str, Any]:
+        """Return a forecast that was handed in, and how it compares with the market's own."""
+        return self._send("GET", f"/forecasts/received/{number}")
+
+    def request_cycle(
+        self, feeder: str, cycle: str, day: date, reason: str,
+        *, first_period: datetime | None = None, key: str = "",
+    ) -> dict[str, Any]:  # fmt: skip
+        """Ask for a cycle as the operator; it goes through the queue."""
+        said = {
+            "feeder": feeder, "cycle": cycle, "delivery_day": day.isoformat(), "reason": reason,
+        }  # fmt: skip
+        if first_period is not None:
+            said["first_period"] = format_utc(first_period)
+        return self._write("/runs", said, key)
+
+    def explain_order(self, run: int, order_id: str) -> dict[str, Any]:
+        """Return why an order of one's own was accepted or not."""
+        return self._send("GET", f"/runs/{run}/orders/{quote(order_id)}/explanation")
+
+    def explain_price(self, run: int, bus: int, period_start: datetime) -> dict[str, Any]:
+        """Return why a price is what it is."""
+        query = urlencode({"bus": bus, "period_start": format_utc(period_start)})
+        return self._send("GET", f"/runs/{run}/prices/explanation?{query}")
+
+    def explain_run(self, run: int) -> dict[str, Any]:
+        """Return what a clearing could not do, for operators, planners and auditors."""
+        return self._send("GET", f"/runs/{run}/explanation")
+
+    def disclose_record(self, run: int, record: str, fields: Sequence[str]) -> str:
+        """Return a disclosure of a trade of a clearing, or of a statement of a settlement."""
+        said = json.dumps({"record": record, "fields": list(fields)})
+        return str(self._send("POST", f"/runs/{run}/disclosure", body=said)["text"])
+
+    def disclose_action(self, action: str, fields: Sequence[str]) -> str:
+        """Return a disclosure of something that one did."""
+        said = json.dumps({"fields": list(fields)})
+        return str(self._send("POST", f"/actions/{quote(action)}/disclosure", body=said)["text"])
+
+    def ledger_head(self, log: str) -> dict[str, Any]:
+        """Return the newest signed head of a log, ``records`` or ``actions``."""
+        return self._send("GET", f"/ledger/{quote(log)}/head", token=False)
+
+    def ledger_inclusion(self, log: str, leaf: int) -> dict[str, Any]:
+        """Return a leaf of a log and the proof that it is in it."""
+        return self._send("GET", f"/ledger/{quote(log)}/inclusion/{leaf}", token=False)
+
+    def ledger_consistency(self, log: str, old: int) -> dict[str, Any]:
+        """Return the proof that a head of ``old`` leaves is a prefix of the newest."""
+        return self._send("GET", f"/ledger/{quote(log)}/consistency?old={old}", token=False)
+
+    def hand_in_study(
+        self, name: str, files: Mapping[str, str], *, key: str = ""
+    ) -> dict[str, Any]:
+        """Hand in a study folder as a planner: the text of each file by name."""
+        return self._write("/studies", {"name": name, "files": dict(files)}, key)
+
+    def study(self, number: int) -> dict[str, Any]:
+        """Return where a study stands: its problems, or its summary."""
+        return self._send("GET", f"/studies/{number}")
+
+    def study_result(self, number: int) -> dict[str, bytes]:
+        """Return the files of a study's result by name."""
+        headers = {"Authorization": f"Bearer {self._fresh_token()}"}
+        content = self._read("GET", f"/studies/{number}/result", None, headers, again=True)
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return {name: archive.read(name) for name in archive.namelist()}
+
     def rows(self, path: str, **query: object) -> Iterator[dict[str, Any]]:
         """Return all rows of a list such as ``/trades``, page by page, in their order.
 
+        Lists: ``/registrations``, ``/orders``, ``/orders/export``, ``/trades``, ``/prices``,
+        ``/statements``, ``/forecasts``, ``/forecasts/received``, ``/runs``, ``/cycles``,
+        ``/actions``, ``/studies``, ``/grid/...``, ``/runs/{run}/grid``, ``/runs/{run}/limits``,
+        ``/meters/{connection}/...``, ``/production/...``, ``/public/trades``, ``/public/book``.
         Instants become UTC text; ``from_`` is the query's ``from``.
         """
+        token = not path.startswith("/public/")
         asked = {
             name.rstrip("_"): format_utc(value) if isinstance(value, datetime) else str(value)
             for name, value in query.items()
         }
         while True:
-            page = self._send("GET", f"{path}?{urlencode(asked)}")
+            page = self._send("GET", f"{path}?{urlencode(asked)}", token=token)
             yield from page["items"]
             if page["next"] is None:
                 return
@@ -182,19 +306,25 @@ class MarketClient:
     def _exchange(
         self, method: str, path: str, body: str | None, headers: Mapping[str, str], *, again: bool
     ) -> dict[str, Any]:
+        said: dict[str, Any] = json.loads(self._read(method, path, body, headers, again=again))
+        return said
+
+    def _read(
+        self, method: str, path: str, body: str | None, headers: Mapping[str, str], *, again: bool
+    ) -> bytes:
         left = TRIES if again else 1
         while True:
             left -= 1
             try:
                 self._connection.request(method, f"{PREFIX}{path}", body, dict(headers))
                 answer = self._connection.getresponse()
-                text = answer.read()
+                content = answer.read()
             except (OSError, HTTPException):
                 self._connection.close()  # the next request opens it anew
                 if not left:
                     raise
                 continue
-            said: dict[str, Any] = json.loads(text)
             if answer.status >= HTTPStatus.BAD_REQUEST:
-                raise MarketRefused(answer.status, [Problem(**each) for each in said["problems"]])
-            return said
+                problems = json.loads(content)["problems"]
+                raise MarketRefused(answer.status, [Problem(**each) for each in problems])
+            return content

@@ -41,7 +41,8 @@ the orders: the devices themselves."""
 RUN_EPILOG: Final = """\
 examples:
   dso fleet run out/fleet out/fleet/result --out out/devices
-  dso fleet run out/fleet out/fleet/result --out out/devices --shortfall-price 400
+  dso fleet run out/fleet out/fleet/result --out out/cold --colder 5 --late 60
+  dso fleet run out/fleet out/fleet/result --out out/dimmed --limit 4.2 --limit-hours 0 7
 
 what OUT holds afterwards:
   fleet.html         the day on one page
@@ -97,6 +98,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     carry.add_argument(
         "--shortfall-price", type=float, default=400.0, metavar="EUR",
         help="what a MWh missing in a car is worth [EUR/MWh] (default 400)",
+    )  # fmt: skip
+    carry.add_argument(
+        "--colder", type=float, default=0.0, metavar="K", help="the day is colder by this [K]"
+    )
+    carry.add_argument(
+        "--late", type=float, default=0.0, metavar="MIN", help="cars arrive later by this [min]"
+    )
+    carry.add_argument(
+        "--limit", type=float, default=None, metavar="KW",
+        help="no car or heat pump may draw more than this [kW]",
+    )  # fmt: skip
+    carry.add_argument(
+        "--limit-hours", type=float, nargs=2, default=(0.0, 24.0), metavar=("FROM", "TO"),
+        help="when --limit is in force [h since the start of the day] (default the whole day)",
     )  # fmt: skip
     for action in (offer, carry):
         action.add_argument(
@@ -169,12 +184,19 @@ def _run(arguments: argparse.Namespace) -> int:
     from data.readers.result_folder import read_result
     from data.units import price_micro_eur
     from dso.fleet.outputs import write_run
-    from dso.fleet.run import run_fleet
+    from dso.fleet.run import Surprises, run_fleet
     from flexibility.devices import ShortfallRule
 
     result = read_result(arguments.result, case)
     rule = ShortfallRule(price_micro_eur_per_mwh=price_micro_eur(arguments.shortfall_price))
-    done = run_fleet(case, result, file, rule)
+    surprises = Surprises(
+        colder_k=arguments.colder,
+        late_h=arguments.late / 60.0,
+        limit_mw=None if arguments.limit is None else arguments.limit / 1e3,
+        limit_from_h=arguments.limit_hours[0],
+        limit_to_h=arguments.limit_hours[1],
+    )
+    done = run_fleet(case, result, file, rule, surprises)
     with staged_output(arguments.out, marker=marker, force=arguments.force) as folder:
         write_run(case, file, done, folder)
     for kind, each in done.kinds.items():

@@ -81,7 +81,7 @@ def render_fleet(case: ClearingCase, file: FleetFile, run: FleetRun) -> bytes:
             verdict=", ".join(words).capitalize(),
             explanation="Awards of portfolios are shared out to the devices in whole watts. Each "
             "device follows minute by minute as far as it can; the meters' energies are put into "
-            "an independent AC power flow. " + " ".join(file.notes),
+            "an independent AC power flow. " + " ".join((*file.notes, *run.surprises.words())),
             tiles=(
                 Tile(label="Meters against awards", value=fixed(off / 1e3, 3), unit="kWh",
                      note=f"sum of differences, of {moved / 1e3:,.0f} kWh moved"),

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from data.errors import InputError, Problem
+from data.errors import InputError, Problem, refuse_if_any
 from data.readers.simbench import NetworkProfiles
 from data.records.clearing import ClearingCase, ClearingResult
 from data.units import WH_PER_MWH, quantise_mw
@@ -31,6 +31,60 @@ from opf.replay import ReplayReport
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 STEP_MINUTES: Final = 1
+# Kinds that an operating envelope of the surprises reaches.
+LIMITED: Final = ("cars", "pumps")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surprises:
+    """What turns out otherwise than the fleet expected when it offered.
+
+    Parameters
+    ----------
+    colder_k : float
+        The day is colder by this [K]; negative: warmer.
+    late_h : float
+        Cars arrive later by this, at the latest when they leave [h]; not negative.
+    limit_mw : float or None
+        Operating envelope: no car or heat pump draws more than this [MW] ...
+    limit_from_h, limit_to_h : float
+        ... between these hours since the start of the day.
+    """
+
+    colder_k: float = 0.0
+    late_h: float = 0.0
+    limit_mw: float | None = None
+    limit_from_h: float = 0.0
+    limit_to_h: float = 24.0
+
+    def __post_init__(self) -> None:
+        problems = [
+            Problem(where=f"surprise {name}", what=f"is {getattr(self, name)}")
+            for name in ("colder_k", "late_h", "limit_from_h", "limit_to_h")
+            if not np.isfinite(getattr(self, name))
+        ]
+        if self.late_h < 0.0:
+            problems.append(Problem(where="surprise late_h", what=f"is {self.late_h}"))
+        if self.limit_mw is not None and not 0.0 <= self.limit_mw < np.inf:
+            problems.append(Problem(where="surprise limit_mw", what=f"is {self.limit_mw}"))
+        refuse_if_any(problems)
+
+    def words(self) -> tuple[str, ...]:
+        """Say what turned out otherwise."""
+        said = []
+        if self.colder_k:
+            said.append(f"It was {self.colder_k:g} K colder than expected.")
+        if self.late_h:
+            said.append(f"Cars arrived {self.late_h * 60:g} min later than expected.")
+        if self.limit_mw is not None:
+            said.append(
+                f"Between hours {self.limit_from_h:g} and {self.limit_to_h:g} no car or heat pump "
+                f"may draw more than {self.limit_mw * 1e3:g} kW."
+            )
+        return tuple(said)
+
+
+AS_EXPECTED: Final = Surprises()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +136,7 @@ class FleetRun:
     unguided: Mapping[str, KindRun]
     grid: ReplayReport
     grid_unguided: ReplayReport
+    surprises: Surprises = AS_EXPECTED
 
 
 def deviation_wh(run: KindRun, mtu_h: float) -> Ints:
@@ -91,7 +146,11 @@ def deviation_wh(run: KindRun, mtu_h: float) -> Ints:
 
 
 def run_fleet(
-    case: ClearingCase, result: ClearingResult, file: FleetFile, rule: ShortfallRule
+    case: ClearingCase,
+    result: ClearingResult,
+    file: FleetFile,
+    rule: ShortfallRule,
+    surprises: Surprises = AS_EXPECTED,
 ) -> FleetRun:
     """Share out the awards of a clearing, and let every device follow them in steps of a minute.
 
@@ -105,6 +164,8 @@ def run_fleet(
         The devices behind its orders.
     rule : ShortfallRule
         What a missing MWh of a car is worth.
+    surprises : Surprises
+        What turns out otherwise than expected.
 
     Raises
     ------
@@ -138,7 +199,10 @@ def run_fleet(
     cold: dict[str, float] = {}
     for kind in file.fleet.kinds():
         model: Any = getattr(file.fleet, kind)
-        follower = _Follower(model, kind, file, periods.mtu_minutes)
+        if kind == "cars" and surprises.late_h:
+            late = np.minimum(model.arrival_h + surprises.late_h, model.departure_h)
+            model = dataclasses.replace(model, arrival_h=late)
+        follower = _Follower(model, kind, file, periods.mtu_minutes, surprises)
         runs[kind], end = follower.follow(told_mw[kind], told_mvar[kind])
         plain[kind], _ = follower.follow(None, None)
         if kind == "cars":
@@ -153,24 +217,38 @@ def run_fleet(
         unguided=plain,
         grid=_replayed(case, file, runs),
         grid_unguided=_replayed(case, file, plain),
+        surprises=surprises,
     )
 
 
 class _Follower:
     """Steps one kind of device through the day."""
 
-    def __init__(self, model: Any, kind: str, file: FleetFile, mtu_minutes: int) -> None:  # noqa: ANN401
-        self.model, self.kind, self.file = model, kind, file
+    def __init__(
+        self,
+        model: Any,  # noqa: ANN401 - any of the device models
+        kind: str,
+        file: FleetFile,
+        mtu_minutes: int,
+        surprises: Surprises,
+    ) -> None:
+        self.model, self.kind, self.file, self.surprises = model, kind, file, surprises
         self.minutes = mtu_minutes
         self.count = len(file.outlook.outdoor_c)
 
     def _conditions(self, period: int) -> Conditions:
-        devices = len(self.model.ids)
+        devices, seen = len(self.model.ids), self.surprises
+        at_h = period * self.minutes / 60.0
+        within = seen.limit_from_h <= at_h < seen.limit_to_h
+        limit = None
+        if seen.limit_mw is not None and within and self.kind in LIMITED:
+            limit = np.full(devices, seen.limit_mw)
         if self.kind == "pumps":
-            return Conditions(outdoor_c=np.full(devices, self.file.outlook.outdoor_c[period]))
+            outdoor = self.file.outlook.outdoor_c[period] - seen.colder_k
+            return Conditions(outdoor_c=np.full(devices, outdoor), withdrawal_mw_max=limit)
         if self.kind == "plants":
             return Conditions(power_mw=self.file.outlook.plants_mw[:, period])
-        return Conditions()
+        return Conditions(withdrawal_mw_max=limit)
 
     def follow(self, told_mw: Floats | None, told_mvar: Floats | None) -> tuple[KindRun, Any]:
         """Return what they did and their last state; None: nobody tells them anything."""

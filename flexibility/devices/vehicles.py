@@ -3,7 +3,8 @@
 Instants are hours since the start of the horizon. A car charges and discharges while it is plugged
 for the whole step. Three rules stand above every instruction:
 
-* the energy at departure: once only full power from now on still reaches it, the car charges;
+* the energy at departure: once only full power from now on still reaches it, the car charges; a
+  limit of the connection that is in force is taken to stay;
 * the reserve: discharging never takes the energy below it;
 * the limit of the grid connection, which wins over both; what is missed for it is counted.
 
@@ -69,11 +70,16 @@ class CarState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Limits:
-    """Powers of one step [MW] and their reasons, before the limit of the connection."""
+    """Powers of one step [MW] and their reasons, before the limit of the connection.
+
+    ``must_mw`` is the charging that departure needs if a limit of the connection stays as it is,
+    ``at_full_power_mw`` what it needs even if the limit ended now.
+    """
 
     plugged: Bools
     charge_mw: Floats
     must_mw: Floats
+    at_full_power_mw: Floats
     discharge_mw: Floats
     charge_reason: Ints
     discharge_reason: Ints
@@ -174,16 +180,22 @@ class CarSessions:
         gained = self.efficiency_charge * self.charge_mw_max * hours
         return np.asarray(np.minimum(self.energy_mwh_arrival + gained, self.energy_mwh_max))
 
-    def _limits(self, state: CarState, dt_h: float) -> _Limits:
+    def _limits(self, state: CarState, conditions: Conditions, dt_h: float) -> _Limits:
         plugged = self.plugged(state.elapsed_h, dt_h)
         energy, eff = state.energy_mwh, self.efficiency_charge
         room = np.maximum(self.energy_mwh_max - energy, 0.0) / (eff * dt_h)
         charge = np.where(plugged, np.minimum(self.charge_mw_max, room), 0.0)
         left = np.floor((self.departure_h - state.elapsed_h) / dt_h - 1.0 + TIME_TOLERANCE_H)
-        needed_mwh = self.energy_mwh_departure - eff * self.charge_mw_max * left * dt_h
-        # A rounding of floats is no need: powers below a thousandth of a watt are none.
-        must = np.maximum(needed_mwh - energy, 0.0) / (eff * dt_h)
-        must = np.where(plugged & (must > 1e-9), np.minimum(must, charge), 0.0)
+        lasting, _ = within_connection(-self.charge_mw_max, -self.charge_mw_max, conditions)
+        needed_mwh = self.energy_mwh_departure + eff * lasting * left * dt_h
+        at_least_mwh = self.energy_mwh_departure - eff * self.charge_mw_max * left * dt_h
+
+        def must(goal_mwh: Floats) -> Floats:
+            power = np.maximum(goal_mwh - energy, 0.0) / (eff * dt_h)
+            # A rounding of floats is no need: powers below a thousandth of a watt are none.
+            return np.where(plugged & (power > 1e-9), np.minimum(power, charge), 0.0)
+
+        must_mw = must(needed_mwh)
         to_power = self.efficiency_discharge / dt_h
         bounds = np.stack(
             [
@@ -198,8 +210,9 @@ class CarSessions:
         return _Limits(
             plugged=plugged,
             charge_mw=charge,
-            must_mw=must,
-            discharge_mw=np.where(plugged & (must <= 0.0), bounds.min(axis=0), 0.0),
+            must_mw=must_mw,
+            at_full_power_mw=must(at_least_mwh),
+            discharge_mw=np.where(plugged & (must_mw <= 0.0), bounds.min(axis=0), 0.0),
             charge_reason=np.where(plugged, full, away),
             discharge_reason=np.where(plugged, why[bounds.argmin(axis=0)], away),
         )
@@ -207,7 +220,7 @@ class CarSessions:
     def range_now(self, state: CarState, conditions: Conditions, dt_h: float) -> FeasibleRange:
         """Return what is possible in a step of ``dt_h`` hours."""
         check_step(KIND, len(self.ids), None, dt_h)
-        low, high = _bounds_mw(self._limits(state, dt_h), conditions)
+        low, high = _bounds_mw(self._limits(state, conditions, dt_h), conditions)
         room = (self.energy_mwh_max - state.energy_mwh) / self.efficiency_charge
         content = (state.energy_mwh - self.energy_mwh_reserve) * self.efficiency_discharge
         stay = np.maximum(self.departure_h - state.elapsed_h, 0.0)
@@ -223,7 +236,7 @@ class CarSessions:
 
     def unguided(self, state: CarState, conditions: Conditions, dt_h: float) -> Instruction:
         """Return charging at full power from arrival until the departure energy is reached."""
-        limits = self._limits(state, dt_h)
+        limits = self._limits(state, conditions, dt_h)
         lacking = np.maximum(self.energy_mwh_departure - state.energy_mwh, 0.0)
         charge = np.minimum(limits.charge_mw, lacking / (self.efficiency_charge * dt_h))
         low, _ = within_connection(-charge, -charge, conditions)
@@ -242,7 +255,7 @@ class CarSessions:
             If the step has no length or the instruction is not finite.
         """
         check_step(KIND, len(self.ids), told, dt_h)
-        limits = self._limits(state, dt_h)
+        limits = self._limits(state, conditions, dt_h)
         p = np.clip(told.injection_mw, *_bounds_mw(limits, conditions)) + 0.0
         charge, discharge = np.maximum(-p, 0.0), np.maximum(p, 0.0)
         energy = state.energy_mwh + dt_h * (
@@ -251,7 +264,7 @@ class CarSessions:
         energy = np.minimum(energy, self.energy_mwh_max)
         floor = np.minimum(self.energy_mwh_reserve, state.energy_mwh)
         energy = np.where(discharge > 0.0, np.maximum(energy, floor), energy)
-        missed = np.maximum(limits.must_mw - charge, 0.0)
+        missed = np.maximum(limits.at_full_power_mw - charge, 0.0)
         return DeviceStep(
             state=CarState(
                 elapsed_h=state.elapsed_h + dt_h,

@@ -98,6 +98,41 @@ def test_the_same_day_again_gives_the_same_bytes(fleet: Path) -> None:
         assert (again / path.name).read_bytes() == path.read_bytes(), path.name
 
 
+def test_a_day_that_turns_out_otherwise_is_told_with_reasons_and_money(fleet: Path) -> None:
+    out = fleet / "otherwise"
+    ran = main(
+        ["fleet", "run", str(fleet / "study"), str(fleet / "result"), "--out", str(out),
+         "--colder", "8", "--late", "30", "--limit", "1.2", "--shortfall-price", "500"]
+    )  # fmt: skip
+    assert ran == 0
+    shortfalls = rows(out / "shortfalls.csv")
+    held = [row for row in shortfalls if row["reason"] == "held back"]
+    assert held
+    for row in shortfalls:
+        owed = 0 if row["payer"] == "nobody" else 500 * int(row["missing_wh"])
+        assert int(row["amount_micro_eur"]) == owed
+    stated = json.loads((fleet / "study" / "fleet.json").read_text())["cars"]
+    drawn: dict[str, int] = {}
+    for row in rows(out / "devices.csv"):
+        if row["kind"] in ("cars", "pumps"):
+            assert int(row["metered_wh"]) >= -300  # 1.2 kW for a quarter of an hour
+        if row["kind"] == "cars":
+            drawn[row["device"]] = drawn.get(row["device"], 0) - int(row["metered_wh"])
+    # What the meter says a car took, with its losses, is what it asked for less what is missing;
+    # in a portfolio it may take more.
+    for k, name in enumerate(stated["ids"]):
+        if stated["departure_h"][k] > 24.0 or stated["discharge_mw_max"][k] > 0.0:
+            continue
+        missing = sum(int(row["missing_wh"]) for row in shortfalls if row["car"] == name)
+        wanted = stated["energy_mwh_departure"][k] - stated["energy_mwh_arrival"][k]
+        took = drawn[name] * 0.92 + missing
+        assert took >= wanted * 1e6 - 50
+        assert not missing or took == pytest.approx(wanted * 1e6, abs=50)
+    named = {row["reason"] for row in rows(out / "not_followed.csv")}
+    assert {"limit of the grid connection", "not plugged in"} <= named
+    assert json.loads((out / "summary.json").read_text())["cold_kh_max"] > 0.0
+
+
 def test_wrong_input_is_named_and_nothing_is_written(
     fleet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

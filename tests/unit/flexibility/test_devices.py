@@ -148,8 +148,22 @@ def test_a_limit_of_the_connection_wins_and_the_operator_pays() -> None:
     (short,) = find_shortfalls(
         fleet, state, ShortfallRule(price_micro_eur_per_mwh=400_000_000), dt_h=0.25
     )
-    assert (short.missing_wh, short.reason, short.payer) == (12_000, "held back", "operator")
-    assert short.amount_micro_eur == 4_800_000
+    assert (short.missing_wh, short.reason, short.payer) == (4_000, "held back", "operator")
+    assert short.amount_micro_eur == 1_600_000
+
+
+def test_a_car_that_knows_of_a_limit_begins_early_enough() -> None:
+    fleet, state, drawn = car(), car().start(), []
+    for _ in range(24):
+        narrow = Conditions(withdrawal_mw_max=0.006 * ONE)
+        done = fleet.step(state, told(0.0), narrow, 0.25)
+        drawn.append(-float(done.injection_mw[0]))
+        state = done.state
+    # 20 kWh at 6 kW take 3 h 20 min of the four hours.
+    assert state.energy_mwh[0] == pytest.approx(0.040)
+    assert drawn[:6] == [0.0] * 6
+    assert sum(drawn[7:20]) == pytest.approx(13 * 0.006)
+    assert find_shortfalls(fleet, state, ShortfallRule(price_micro_eur_per_mwh=1), dt_h=0.25) == ()
 
 
 def test_a_car_that_never_was_instructed_charges_at_once() -> None:

@@ -20,6 +20,7 @@ from dispatch.messages import (
     Heard,
     Letter,
     TimeRequest,
+    Undelivered,
     Unreadable,
     Uplink,
     read_uplink,
@@ -67,6 +68,7 @@ class MqttChannel:
         # The last letter of each topic with the counter at which it ends: a broker that has lost
         # its memory gets them again. While the way is broken, letters wait here and not in paho,
         # which would send an ended one with a fresh time to live.
+        self._published: dict[int, Letter] = {}
         self._standing: dict[str, tuple[Letter, float]] = {}
         self._waiting: dict[tuple[str, str], tuple[Letter, float]] = {}
         self.connection = Connection(
@@ -76,6 +78,7 @@ class MqttChannel:
             subscriptions=(f"{root}/+/up/+",),
             on_message=self._received,
             on_up=self._up,
+            on_receipt=self._receipt,
         )
 
     def send(self, letter: Letter) -> None:
@@ -105,8 +108,17 @@ class MqttChannel:
         left_s = ends_s - self._loop.counter()
         if left_s > 0.0:
             kept = letter.subject != "time"
-            self.connection.publish(topic, letter.text, lasts_s=ceil(left_s), retain=kept)
+            number = self.connection.publish(topic, letter.text, lasts_s=ceil(left_s), retain=kept)
+            self._published[number] = letter
             self.sent[letter.asset] += 1
+
+    def _receipt(self, number: int, refusal: str | None) -> None:
+        letter = self._published.pop(number, None)
+        if refusal is not None and letter is not None:
+            reason = f"refused by the broker: {refusal}"
+            self._heard.append(
+                Undelivered(asset=letter.asset, instruction=letter.id, reason=reason)
+            )
 
     def _up(self, remembered: bool) -> None:  # noqa: FBT001 called by the connection
         waiting, self._waiting = self._waiting, {}

@@ -143,6 +143,9 @@ class Connection:
         session.
     will : Will, optional
         The last will, kept by the broker.
+    on_receipt : callable, optional
+        Called for each publication when the broker has answered; takes its number and the reason
+        for which the broker refused it, or None.
     """
 
     def __init__(
@@ -155,11 +158,12 @@ class Connection:
         on_message: Callable[[str, bytes], None],
         on_up: Callable[[bool], None] | None = None,
         will: Will | None = None,
+        on_receipt: Callable[[int, str | None], None] | None = None,
     ) -> None:
         self.client_id, self.is_up, self.last_error = client_id, False, ""
         self._loop, self._broker = loop, broker
         self._subscriptions, self._on_message, self._on_up = subscriptions, on_message, on_up
-        self._messages = 0
+        self._on_receipt, self._messages = on_receipt, 0
         self._remembered, self._attempts, self._retry_at_s = False, 0, float("-inf")
         client = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=paho.MQTTv5)
         if broker.tls is not None:
@@ -178,6 +182,9 @@ class Connection:
             reasons
         )
         client.on_message = lambda _client, _data, message: self._received(message)
+        client.on_publish = lambda _client, _data, number, reason, _properties: self._published(
+            number, reason
+        )
         client.on_socket_open = lambda _client, _data, sock: loop.watch(self, sock)
         client.on_socket_close = lambda _client, _data, sock: loop.unwatch(sock)
         client.on_socket_register_write = lambda _client, _data, sock: loop.watch(
@@ -196,11 +203,12 @@ class Connection:
         self._client = client
         loop.add(self)
 
-    def publish(self, topic: str, payload: bytes, *, lasts_s: int, retain: bool = False) -> None:
-        """Send with QoS 1; the broker forgets it after ``lasts_s`` [s]."""
+    def publish(self, topic: str, payload: bytes, *, lasts_s: int, retain: bool = False) -> int:
+        """Send with QoS 1; the broker forgets it after ``lasts_s`` [s]. Returns its number."""
         properties = _properties(PacketTypes.PUBLISH)
         properties.MessageExpiryInterval = max(1, lasts_s)
-        self._client.publish(topic, payload, qos=QOS, retain=retain, properties=properties)
+        sent = self._client.publish(topic, payload, qos=QOS, retain=retain, properties=properties)
+        return sent.mid
 
     def close(self) -> None:
         """Leave in order: the broker drops the session and does not publish the will."""
@@ -268,6 +276,13 @@ class Connection:
         self.is_up, self._attempts = True, 0
         if self._on_up is not None:
             self._on_up(self._remembered)
+
+    def _published(self, number: int, reason: ReasonCode) -> None:
+        refusal = str(reason) if reason.is_failure else None
+        if refusal is not None:
+            self.last_error = f"publication refused: {refusal}"
+        if self._on_receipt is not None:
+            self._on_receipt(number, refusal)
 
     def _received(self, message: paho.MQTTMessage) -> None:
         self._messages += 1

@@ -81,6 +81,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     device.add_argument(
         "--market-key", type=Path, metavar="VKEY", help="dispatch.vkey of the market to trust"
     )
+    device.add_argument(
+        "--memory", type=Path, metavar="FILE", help="what it must not forget over a restart"
+    )
     for one in (listen, device):
         one.add_argument(
             "--for", type=float, default=None, dest="for_s", metavar="S", help="end after [s]"
@@ -169,6 +172,7 @@ def _listen(arguments: argparse.Namespace) -> int:
 def _device(arguments: argparse.Namespace) -> int:
     from dispatch.agents.device_agent import AgentSettings, DeviceAgent
     from dispatch.agents.market_time import LocalTime
+    from dispatch.agents.memory_file import read_memory, write_memory
     from dispatch.agents.station import Station
     from dso.bootstrap import load_letter_key, open_device_link, read_letter_keys
     from dso.cli.day import default_keys
@@ -189,7 +193,8 @@ def _device(arguments: argparse.Namespace) -> int:
         p_max_w=watts(arguments.p_max_kw, "--p-max-kw"),
     )
     opened = open_device_link(plan, arguments.asset)
-    agent = DeviceAgent(settings)
+    memory = None if arguments.memory is None else read_memory(arguments.memory)
+    agent = DeviceAgent(settings, memory)
     station, clock, watch = Station(agent, opened.link), SystemClock(), Stopwatch.start()
     last: Command | None = None
     reported_s = float("-inf")
@@ -199,6 +204,9 @@ def _device(arguments: argparse.Namespace) -> int:
             at = LocalTime(counter_s=watch.elapsed_s(), wall=clock.now())
             station.turn(at)
             command = station.command(at)
+            if arguments.memory is not None and agent.memory() != memory:
+                memory = agent.memory()
+                write_memory(arguments.memory, memory)
             if command != last or at.counter_s - reported_s > 10.0:
                 # It does exactly what it is told, and nothing when it is told nothing.
                 station.report(at, p_w=command.p_w or 0, q_var=command.q_var or 0)

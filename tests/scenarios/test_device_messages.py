@@ -343,6 +343,25 @@ def test_a_device_that_speaks_for_another_is_not_believed(
     )
 
 
+def test_a_market_without_rights_hears_that_nothing_was_delivered(broker: OwnMosquitto) -> None:
+    loop = ClientLoop(time.monotonic)
+    channel = MqttChannel(loop, broker.broker(STRANGER), root=ROOT)
+    desk = Dispatcher(channel=channel, key=KEY, clock=MarketClock())
+    soon = datetime.now(UTC) + timedelta(seconds=60)
+    (order,) = desk.tell(
+        [Told(asset="sgen:1", kind="setpoint", reason="test", p_w=1, expires_at=soon)]
+    )
+    name = order.instruction.id
+    end = time.monotonic() + PATIENCE_S
+    while desk.activation(name).state is ActivationState.ORDERED and time.monotonic() < end:
+        desk.listen(0.05)
+    last = desk.activation(name).changes[-1]
+    assert (last.state, last.reason) == (
+        ActivationState.FAILED, "refused by the broker: Not authorized",
+    )  # fmt: skip
+    loop.close()
+
+
 def test_without_a_certificate_of_the_authority_nobody_gets_in(
     broker: OwnMosquitto, tmp_path: Path
 ) -> None:

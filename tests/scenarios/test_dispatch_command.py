@@ -1,4 +1,6 @@
-"""`dso dispatch` as people type it: a device in one process, the market in another."""
+"""`dso dispatch` as people type it: a device in one process, the market in another.
+
+The device is killed and comes back: it still knows what it was told."""
 
 from __future__ import annotations
 
@@ -39,18 +41,24 @@ def keys(tmp_path: Path) -> Path:
 
 
 def walk(tmp_path: Path, channel: Path, keys: Path) -> None:
-    log = tmp_path / "instructions.jsonl"
-    with device(channel, keys, "--p-max-kw", 9) as running:
+    log, memory = tmp_path / "instructions.jsonl", tmp_path / "memory.json"
+    with device(channel, keys, "--p-max-kw", 9, "--memory", memory) as running:
         assert running.stdout is not None
         assert "is free within 0 to 9 kW" in running.stdout.readline()
         sent = dso(
             "send", "--channel", channel, "--keys", keys, "--log", log, "--asset", "sgen:12",
-            "--p-kw", "4", "--minutes", "5", "--reason", "line 7 overloaded", "--wait", "30",
+            "--p-kw", "4", "--minutes", "60", "--reason", "line 7 overloaded", "--wait", "30",
         )  # fmt: skip
         assert sent.returncode == 0, sent.stdout + sent.stderr
         assert "4.000 kW" in sent.stdout
         assert "active" in sent.stdout
         assert "follows 4 kW" in running.stdout.readline()
+        running.kill()
+        running.wait(timeout=10)
+    with device(channel, keys, "--p-max-kw", 9, "--memory", memory) as again:
+        assert again.stdout is not None
+        lines = [again.stdout.readline() for _ in range(2)]
+        assert any("follows 4 kW" in line for line in lines), lines
     status = dso("status", "--log", log)
     assert "1 active" in status.stdout
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from data.errors import InputError
 from data.records.dispatch import DroopPoint, Instruction
 from dispatch.agents.device_agent import AgentMemory, AgentSettings, DeviceAgent
 from dispatch.agents.market_time import LocalTime, MarketTime
+from dispatch.agents.memory_file import read_memory, write_memory
 from dispatch.messages import LetterKey, TimeAnswer, TimeRequest, Uplink
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -123,6 +125,20 @@ def test_after_a_restart_nothing_older_comes_back() -> None:
     assert bare.command(here(221.0)).reason == "the market is silent"
     foreign = AgentMemory(begun={}, letters=(b"{}", KEY.seal(told(1, asset="x")).text))
     assert DeviceAgent(SETTINGS, foreign).memory().letters == ()
+
+
+def test_what_is_remembered_is_written_and_read_whole(tmp_path: Path) -> None:
+    path = tmp_path / "memory.json"
+    assert read_memory(path) is None
+    agent = agent_at(0.0)
+    hand(agent, told(3), here(0.0))
+    agent.command(here(1.0))
+    write_memory(path, agent.memory())
+    assert read_memory(path) == agent.memory()
+    for text in ("", "[]", "{}", '{"begun": {"setpoint": 1.5}, "letters": []}', '{"begun": {}}'):
+        path.write_text(text)
+        with pytest.raises(InputError, match="unreadable"):
+            read_memory(path)
 
 
 def test_silence_drops_setpoints_and_keeps_the_envelope() -> None:

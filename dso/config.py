@@ -127,7 +127,8 @@ class Feeder:
     issued at most ``weather_age_h_max`` [h] before the gate. ``profiles`` is the SimBench grid
     whose recorded profiles the elements follow, None where the network has its own; ``limits`` hold
     for all elements of a kind, by field name of `data.records.clearing.Limits`. Each forecast is
-    followed by a flexibility request for the ``congestion_points``.
+    followed by a flexibility request for the ``congestion_points``; ``contract_files`` hold
+    availability contracts, whose capacity every clearing keeps free.
     """
 
     id: str
@@ -149,6 +150,7 @@ class Feeder:
     profiles: str | None = None
     limits: Mapping[str, float] = field(default_factory=dict)
     congestion_points: tuple[CongestionPoint, ...] = ()
+    contract_files: tuple[Path, ...] = ()
 
 
 def load_market(market: str, day: date, *, folder: Path = CONFIG_FOLDER) -> MarketRules:
@@ -325,6 +327,7 @@ def _feeder(schema: FeederSchema, digest: str, folder: Path) -> Feeder:
         # Files lie beside the feeder's own, unless they say where.
         weather_files=() if weather is None else tuple(folder / name for name in weather.files),
         weather_age_h_max=24.0 if weather is None else weather.age_h_max,
+        contract_files=tuple(folder / name for name in schema.contracts),
         congestion_points=tuple(
             CongestionPoint(
                 id=point.id,

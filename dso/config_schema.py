@@ -269,6 +269,7 @@ class FeederSchema(Versioned):
     forecast_model: Literal["like-day", "boosted-day", "weather"] = "like-day"
     weather: WeatherSchema | None = None
     congestion_points: list[CongestionPointSchema] = []
+    contracts: list[Annotated[str, Field(min_length=1)]] = []
 
     @model_validator(mode="after")
     def _weather_has_files(self) -> Self:

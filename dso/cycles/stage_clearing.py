@@ -36,6 +36,7 @@ from dso.cycles.firm_positions import is_traded_again, rest_of_firm
 from dso.cycles.forecast_files import describe_forecast
 from dso.cycles.ledger_run import DAY_AHEAD_RUN, round_run, run_fields
 from dso.cycles.plan import DayPlan, Round
+from dso.cycles.reserved import reserve_round
 from dso.cycles.schedule import Schedule
 from dso.cycles.stage_forecast import FORECAST_FOLDER, day_ahead_forecast, intraday_forecast
 from dso.cycles.stages import Desk
@@ -138,15 +139,18 @@ def _round_case(
         policy=plan.feeder.offers,
         submitted_at=at.gate,
     )
+    reserved = reserve_round(
+        plan,
+        at.periods,
+        _by_id(keep_booked_terms(orders, book.orders, at.first), rest_of_firm(orders, at.first)),
+    )
     case = make_case(
         plan,
         name=f"{plan.feeder.id} {plan.delivery.day} intraday {at.label}",
         periods=at.periods,
         profiles=expected_profiles(plan, forecast, at.gate),
         book=Book(
-            orders=_by_id(
-                keep_booked_terms(orders, book.orders, at.first), rest_of_firm(orders, at.first)
-            ),
+            orders=reserved.orders,
             position_mw=schedule.position_mw[:, at.first :],
             position_mvar=schedule.position_mvar[:, at.first :],
         ),
@@ -154,7 +158,7 @@ def _round_case(
     case, margins = secured_case(plan, case, forecast, at.gate)
     notes = describe_forecast(forecast) | margins
     notes["fallbacks"] = [*forecast.fallbacks, *margins.get("fallbacks", ())]
-    notes["remarks"] = [*cuts, *book.remarks]
+    notes["remarks"] = [*cuts, *book.remarks, *reserved.remarks]
     if restated != Booked():
         notes["book"] = restated.plain()
     return canonical_case(case), notes

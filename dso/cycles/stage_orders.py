@@ -9,6 +9,7 @@ from data.study import write_study
 from dso.cycles.booked_orders import BOOK_JSON, Booked, close_day_ahead_book, with_booked
 from dso.cycles.case import Book, expected_profiles, feeder_map, make_case
 from dso.cycles.clearing_files import CLEARING
+from dso.cycles.reserved import RESERVED_JSON, contracts_sha256, reserve_day_ahead
 from dso.cycles.stage_forecast import FORECAST_FOLDER, day_ahead_forecast
 from dso.cycles.stages import Desk
 from dso.cycles.uncertainty import MARGINS_JSON, secured_case
@@ -31,17 +32,20 @@ def run_orders(desk: Desk, forecast_sha256: str) -> str:
             policy=plan.feeder.offers,
             submitted_at=gate,
         )
-        orders = with_booked(offered, booked)
+        reserved = reserve_day_ahead(plan, with_booked(offered, booked))
         case = make_case(
             plan,
             name=f"{plan.feeder.id} {plan.delivery.day} day-ahead",
             periods=plan.periods,
             profiles=expected_profiles(plan, forecast, gate),
-            book=Book(orders=orders),
+            book=Book(orders=reserved.orders),
         )
         case, notes = secured_case(plan, case, forecast, gate)
         if notes:
             write_atomically(folder / FORECAST_FOLDER / MARGINS_JSON, pretty_json(notes))
+        if plan.feeder.contract_files:
+            place = folder / FORECAST_FOLDER / RESERVED_JSON
+            write_atomically(place, pretty_json({"remarks": list(reserved.remarks)}))
         if booked != Booked():
             write_atomically(folder / FORECAST_FOLDER / BOOK_JSON, pretty_json(booked.plain()))
         write_study(
@@ -54,6 +58,8 @@ def run_orders(desk: Desk, forecast_sha256: str) -> str:
     inputs = {"forecast": forecast_sha256}
     if booked != Booked():
         inputs["book"] = booked.sha256()
+    if plan.feeder.contract_files:
+        inputs["contracts"] = contracts_sha256(plan)
     done = desk.run_stage("orders", inputs, work)
     desk.progress.step("book of the day ahead")
     return done

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from data.errors import InputError
 from dso.config import load_feeder
 from tests.support.small_market import FEEDER, write_configs
-from tests.unit.scheduler.conftest import DAY, GATE, open_market
+from tests.unit.scheduler.conftest import DAY, GATE, START, open_market
 
 POINT = """
 [[congestion_points]]
@@ -71,6 +73,41 @@ def test_a_feeder_without_points_asks_for_nothing(tmp_path: Path) -> None:
         cycles = {row["cycle"] for row in market.operation.queue.states()}
     assert "forecast" in cycles
     assert "flexibility_request" not in cycles
+
+
+def test_capacity_under_contract_is_kept_free_in_the_clearing(tmp_path: Path) -> None:
+    """The storage at bus 9 keeps 20 of its 33 kW from 18 to 20 o'clock, and half an hour of it."""
+    configs = write_configs(tmp_path / "configs")
+    feeder = configs / f"feeders/{FEEDER}.toml"
+    feeder.write_text('contracts = ["evening.json"]\n' + feeder.read_text())
+    contract = {
+        "id": "evening", "participant": "aggregator-north", "connection": "storage:1",
+        "congestion_point": "ea1.2026-01.grid.example:village", "asset": "storage:1", "bus": 9,
+        "direction": "inject", "power_mw": 0.02, "first_day": "2016-07-01",
+        "last_day": "2016-07-31", "from": "18:00", "to": "20:00", "duration_h_max": 0.5,
+        "availability_eur_per_mw_h": 5, "utilisation_eur_per_mwh": 90,
+    }  # fmt: skip
+    (configs / "feeders/evening.json").write_text(json.dumps([contract]))
+    with open_market(tmp_path, configs) as market:
+        market.work(GATE)
+        orders = json.loads((market.day / "clearing/orders.json").read_text())
+        (order,) = [order for order in orders if order.get("asset") == "storage:1"]
+        most = np.array(order["discharge_mw_max"])
+        np.testing.assert_allclose(most[72:80], most[0] - 0.02, atol=1e-9)
+        assert np.all(most[:72] == most[0])
+        kept = 0.02 * 0.5 / order["efficiency_discharge"]
+        assert order["energy_mwh_min"] == pytest.approx(kept)
+        assert json.loads((market.day / "forecast/reserved.json").read_text()) == {"remarks": []}
+        with (market.day / "clearing/awards.csv").open(newline="") as stream:
+            rows = [row for row in csv.DictReader(stream) if row["order"] == order["id"]]
+        assert len(rows) == 96
+        assert all(float(row["discharge_mw"]) <= most[72] + 1e-9 for row in rows[72:80])
+        assert all(float(row["soc_mwh"]) >= kept - 1e-6 for row in rows)
+        market.work(START - timedelta(minutes=30))
+        (later,) = (market.day / "clearing/intraday").iterdir()
+        again = json.loads((later / "orders.json").read_text())
+        (order,) = [order for order in again if order.get("asset") == "storage:1"]
+        np.testing.assert_allclose(order["discharge_mw_max"], most, atol=1e-9)
 
 
 def test_a_point_without_a_proper_address_is_refused(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from data.records.forecast import Forecast
 from dso.bootstrap import load_grid
 from dso.clock import ReplayClock
-from dso.cycles import weather_forecast
+from dso.cycles import past_coverage, weather_forecast
 from dso.cycles.forecast_files import read_forecast
 from dso.cycles.plan import DayPlan, plan_day
 from dso.cycles.stage_forecast import make_day_ahead_forecast, write_weather_state
@@ -33,9 +33,11 @@ FILES = '\n[weather]\nfiles = ["weather.csv"]\n'
 
 
 @pytest.fixture(autouse=True)
-def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+def few_trees_and_days(monkeypatch: pytest.MonkeyPatch) -> None:
     rule = replace(weather_forecast.RULE, trees=12, learning_rate=0.3)
     monkeypatch.setattr(weather_forecast, "RULE", rule)
+    # Every past day is a forecast of its own: three tell as much of the path as fourteen.
+    monkeypatch.setattr(past_coverage, "PAST_DAYS", 3)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from data.errors import InputError
 from data.records.dispatch import Acknowledgement, ActivationState, Presence, Telemetry
 from dispatch.agents.device_agent import AgentSettings, DeviceAgent
-from dispatch.agents.fleet import FaultShares, Fleet, draw_faults
+from dispatch.agents.market_time import LocalTime
 from dispatch.agents.station import NO_FAULTS, Faults, Station
 from dispatch.channels.in_process import InProcessChannel
 from dispatch.dispatcher import Dispatcher, Told
@@ -220,9 +220,12 @@ def test_undelivered_is_failed_and_silence_is_noticed() -> None:
     assert desk.silent_assets(["sgen:2", "sgen:3"], 62.0) == []
 
 
-def test_a_fleet_that_is_late_silent_and_skewed_follows_as_it_should() -> None:
-    assets = [f"sgen:{n}" for n in range(40)]
-    faults = draw_faults(assets, FaultShares())
+def test_devices_that_are_late_silent_lying_and_skewed_do_what_they_should() -> None:
+    assets = [f"sgen:{n}" for n in range(8)]
+    faults = {
+        "sgen:1": Faults(late_s=60.0), "sgen:2": Faults(silent=True),
+        "sgen:3": Faults(soc_factor=1.5),
+    }  # fmt: skip
     channel, clock = InProcessChannel(), SetClock()
     desk = Dispatcher(channel=channel, key=KEY, clock=clock)
     stations = [
@@ -234,32 +237,32 @@ def test_a_fleet_that_is_late_silent_and_skewed_follows_as_it_should() -> None:
         )
         for a in assets
     ]  # fmt: skip
-    fleet = Fleet(stations, skew_s={a: 120.0 * (-1) ** n for n, a in enumerate(assets)})
-    followed = []
+    followed: dict[str, list[int | None]] = {asset: [] for asset in assets}
     for minute in range(4):
         clock.at = NOON + timedelta(minutes=minute)
+        skewed = [clock.at + timedelta(seconds=120 * (-1) ** n) for n in range(len(assets))]
+        times = [LocalTime(counter_s=clock.at.timestamp(), wall=wall) for wall in skewed]
         desk.tell(told(a, p_w=1000 + minute, minutes=1.5, at=clock.at) for a in assets)
-        fleet.exchange(desk, clock.at)
-        followed.append(
-            {s.asset: s.command(fleet.local_time(s.asset, clock.at)).p_w for s in stations}
-        )
-        for station in stations:
-            here = fleet.local_time(station.asset, clock.at)
+        for _ in range(3):  # letters, the time, answers
+            for station, here in zip(stations, times, strict=True):
+                station.turn(here)
+            desk.listen()
+        for station, here in zip(stations, times, strict=True):
+            followed[station.asset].append(station.command(here).p_w)
             station.report(here, p_w=0, q_var=0, soc_wh=1000)
-        fleet.exchange(desk, clock.at)
+        desk.listen()
     for asset in assets:
-        fault = faults.get(asset, NO_FAULTS)
-        seen = [each[asset] for each in followed]
-        if fault.silent:
-            assert seen == [None] * 4
+        if asset == "sgen:1":  # what is a minute old when it is read still has half a minute to go
+            assert followed[asset][2:] == [1001, 1002]
+        elif asset == "sgen:2":
+            assert followed[asset] == [None] * 4
             assert asset not in desk.telemetry
-        elif fault.late_s:
-            assert seen == [None, None, 1001, 1002] or seen == [None, 1000, 1001, 1002]
         else:
-            assert seen == [1000, 1001, 1002, 1003]
-            stated = desk.telemetry[asset][1].soc_wh
-            assert stated == round(1000 * fault.soc_factor)
-    assert sum(fault == Faults(silent=True) for fault in faults.values()) == 2
+            assert followed[asset] == [1000, 1001, 1002, 1003]
+    stated = {asset: desk.telemetry[asset][1].soc_wh for asset in assets if asset != "sgen:2"}
+    assert {stated.pop("sgen:3")} == {1500}
+    assert set(stated.values()) == {1000}
+    assert desk.silent_assets(assets, 60.0) == ["sgen:2"]
 
 
 def test_messages_that_are_none_are_named() -> None:

@@ -77,6 +77,17 @@ def check_member(order: StorageOrder, injection_mw: Floats) -> None:
 @ANY
 @given(SEED, st.sampled_from([0.0, 0.1, 0.5, 0.9]))
 def test_every_award_of_a_portfolio_of_batteries_can_be_shared_out(seed: int, loss: float) -> None:
+    share_out_and_check(seed, loss)
+
+
+@pytest.mark.long
+@settings(ANY, max_examples=500)
+@given(SEED, st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.9]))
+def test_every_award_of_hundreds_of_portfolios_can_be_shared_out(seed: int, loss: float) -> None:
+    share_out_and_check(seed, loss)
+
+
+def share_out_and_check(seed: int, loss: float) -> None:
     rng = np.random.default_rng(seed)
     orders = random_orders(rng, 12, len(DAYS[seed % 3]))
     book = aggregate_storages(orders, H, participant="vpp", name="vpp", loss_share_max=loss)

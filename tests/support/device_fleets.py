@@ -109,7 +109,7 @@ def random_storage_award(rng: np.random.Generator, order: StorageOrder, h: float
         if above >= 0:
             high = np.floor(min(order.discharge_mw_max[t] * share, above * eff_d / h) / WATT)
         else:
-            high = -np.ceil((-above / (eff_c * h) - 1e-9) / WATT)
+            high = -np.ceil((-above / (eff_c * h) - 1e-12) / WATT)
         high = max(high, low)
         p = rng.choice([low, high, rng.integers(int(low), int(high) + 1)]) * WATT
         award[t] = p + 0.0

@@ -65,10 +65,10 @@ class MqttChannel:
         self.heard_of: Counter[str] = Counter()
         self._loop, self._root = loop, root
         self._heard: list[Heard] = []
+        self._published: dict[int, Letter] = {}
         # The last letter of each topic with the counter at which it ends: a broker that has lost
         # its memory gets them again. While the way is broken, letters wait here and not in paho,
         # which would send an ended one with a fresh time to live.
-        self._published: dict[int, Letter] = {}
         self._standing: dict[str, tuple[Letter, float]] = {}
         self._waiting: dict[tuple[str, str], tuple[Letter, float]] = {}
         self.connection = Connection(

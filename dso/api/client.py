@@ -125,11 +125,24 @@ class MarketClient:
         return str(self._send("POST", path, body=json.dumps(said))["state"])
 
     def hand_in(
-        self, asset: str, day: date, kind: str, terms: Mapping[str, Any], *, key: str = ""
-    ) -> HandedIn:
-        """Hand in an order for a delivery day."""
+        self, asset: str, day: date, kind: str, terms: Mapping[str, Any],
+        *, market: str = "day_ahead", key: str = "",
+    ) -> HandedIn:  # fmt: skip
+        """Hand in an order for a day; ``market="intraday"`` restates one for the rounds."""
         said = {
             "asset": asset, "delivery_day": day.isoformat(), "kind": kind, "terms": dict(terms),
+            "market": market,
+        }  # fmt: skip
+        return HandedIn.read(self._write("/orders", said, key))
+
+    def hand_in_portfolio(
+        self, shares: Mapping[str, float], day: date, kind: str, terms: Mapping[str, Any],
+        *, key: str = "",
+    ) -> HandedIn:  # fmt: skip
+        """Hand in one order of several units; shares sum to 1."""
+        said = {
+            "portfolio": dict(shares), "delivery_day": day.isoformat(), "kind": kind,
+            "terms": dict(terms),
         }  # fmt: skip
         return HandedIn.read(self._write("/orders", said, key))
 

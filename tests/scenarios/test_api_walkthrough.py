@@ -19,6 +19,9 @@ import pytest
 from dso.api.client import MarketClient
 from dso.store import Store
 from dso.store.due import set_simulated_now
+from ledger_adapter.keys import load_or_create_keys
+from ledger_adapter.verify.disclosure import verify_disclosure
+from ledger_adapter.verify.receipt import TrustPolicy
 from tests.support.small_market import options, start, write_configs
 
 pytestmark = [pytest.mark.slow, pytest.mark.service]
@@ -54,7 +57,7 @@ def served(url: str, where: list[str]) -> Iterator[None]:
 def test_the_page_runs(postgres_url: str, tmp_path: Path) -> None:
     """The market stands still before the first gate, has its day, and is asked again."""
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 8
     configs = write_configs(tmp_path / "configs")
     where = options(tmp_path / "out", configs, tmp_path / "keys", postgres_url)
     with closing(Store.open(postgres_url)) as store:
@@ -66,13 +69,14 @@ def test_the_page_runs(postgres_url: str, tmp_path: Path) -> None:
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     names: dict[str, Any] = {"URL": url, "operator": MarketClient(url, **credentials)}
     with served(url, where):
-        for block in blocks[:4]:
+        for block in blocks[:6]:
             exec(compile(block, str(PAGE), "exec"), names)
     assert names["order"].in_book
     # the server is away meanwhile: it would insert the days after as the clock moves on
     said(start("simulate", "--from", "2016-07-25", "--days", "1", *where))
     with served(url, where):
-        exec(compile(blocks[4], str(PAGE), "exec"), names)
+        for block in blocks[6:]:
+            exec(compile(block, str(PAGE), "exec"), names)
         market = names["market"]
         late = market.hand_in(names["ASSET"], names["DAY"], "generation", names["TERMS"])
         market.close()
@@ -83,3 +87,10 @@ def test_the_page_runs(postgres_url: str, tmp_path: Path) -> None:
     assert len({row["period_start"] for row in names["trades"]}) == 96
     assert len(names["awards"]) >= 96
     assert names["paid_eur"] > 0
+    assert names["gate"] == "2016-07-24T11:30:00Z"
+    assert names["forecast"]["periods"] == 1
+    assert names["why"]["details"]["order"] == names["order"].id
+    assert names["price"]["details"]["bus"] == 7
+    policy = TrustPolicy(key=load_or_create_keys(tmp_path / "keys").signer.key)
+    opened, _ = verify_disclosure(names["receipt"].encode(), policy)
+    assert opened.fields["participant"][1] == names["me"]["party"]

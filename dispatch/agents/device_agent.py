@@ -157,16 +157,12 @@ class _Book:
         }
 
     def in_force(self, now: TimeBounds) -> Instruction | None:
-        """Return what is surely in force."""
+        """Return what is surely in force; that it has begun is what `begun` says."""
         each = self.kept.get(self.begun)
-        if each is None or not self._holds(each.told, now):
+        if each is None or now.latest >= each.told.expires_at:
             return None
         newer = [other.told for s, other in self.kept.items() if s > self.begun]
         return None if any(other.valid_from <= now.latest for other in newer) else each.told
-
-    @staticmethod
-    def _holds(told: Instruction, now: TimeBounds) -> bool:
-        return told.valid_from <= now.earliest and now.latest < told.expires_at
 
     def is_older(self, told: Instruction) -> bool:
         """Say whether one that has begun, or begins no later, has a greater number."""

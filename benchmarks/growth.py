@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 Row = dict[str, str]
 PAGE: Final = REPOSITORY / "docs" / "growth.md"
 BEGIN, END = "<!-- begin of {} -->", "<!-- end of {} -->"
-MEMORY_AIM_GIB: Final = 4.0
+CUT: Final = "1-MVLV cut to"
 WARM: Final = 1 / 3
 CLEARED: Final = ("certified", "certified_with_slack")
 
@@ -136,6 +136,11 @@ def clearings(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row["kind"] == "clearing" and row["status"] in CLEARED]
 
 
+def cuts(rows: Sequence[Row]) -> list[Row]:
+    """Return the clearings of parts of the area's own grid."""
+    return [row for row in clearings(rows) if row["case"].startswith(CUT)]
+
+
 def fit_column(rows: Sequence[Row], column: str) -> Law:
     """Fit a column of the clearings over their size."""
     kept = [row for row in rows if row[column] and float(row[column]) > 0]
@@ -150,11 +155,16 @@ def only(rows: Sequence[Row], kind: str) -> Row:
     return found
 
 
-def laws_text(time: Law, output: Law, peak_mib: float) -> str:
+def laws_text(solved: Sequence[Row], time: Law, output: Law) -> str:
     """Return the table of the fitted laws."""
+    own = [row for row in solved if row["source"] == SOURCE]
+    peak_mib = max(float(row["peak_mib"]) for row in own)
     rows = [
-        ("processor time of a clearing, cold [s]", time),
-        ("its result on disk [MiB]", output),
+        ("processor time of a clearing, cold [s]: all runs", time),
+        ("the same, small grids alone", fit_column(own, "processor_s")),
+        ("the same, parts of the large grid alone", fit_column(cuts(solved), "processor_s")),
+        ("peak memory [MiB], parts of the large grid", fit_column(cuts(solved), "peak_mib")),
+        ("result on disk [MiB]: small grids", output),
     ]
     return "\n".join(
         [
@@ -169,8 +179,8 @@ def laws_text(time: Law, output: Law, peak_mib: float) -> str:
             ),
             "",
             (
-                f"Peak memory of a worker over these runs: at most {peak_mib:,.0f} MiB. It is that "
-                "of the libraries, so no law is fitted to it."
+                f"Peak memory of a worker over the small grids: at most {peak_mib:,.0f} MiB. It is "
+                "that of the libraries, so no law is fitted to it."
             ),
         ]
     )
@@ -182,16 +192,17 @@ def area_runs(rows: Sequence[Row], needs: Needs) -> list[Row]:
     return [row for row in clearings(rows) if 0.5 <= size_of(row) / size <= 2.0]
 
 
-def area_cost(rows: Sequence[Row], time: Law, needs: Needs) -> tuple[float, float, str]:
+def area_cost(rows: Sequence[Row], needs: Needs) -> tuple[float, float, str]:
     """Return processor time [s] and memory [GiB] of an area's clearing, and what they rest on."""
     measured = area_runs(rows, needs)
     if measured:
         cold = max(float(row["processor_s"]) for row in measured)
-        peak_gib = max(float(row["peak_mib"]) for row in measured) / 1024
-        return cold, peak_gib, f"measured: the slowest of {len(measured)} runs of this size"
+        peak_mib = max(float(row["peak_mib"]) for row in measured)
+        return cold, peak_mib / 1024, f"measured: the slowest of {len(measured)} runs of this size"
     size = needs.periods * (needs.area_buses + needs.area_resources)
-    beyond = f"{size / time.largest:.0f} times the largest run"
-    return time.at(size), MEMORY_AIM_GIB, f"the law, {beyond}; memory: the engine's aim"
+    time, memory = (fit_column(cuts(rows), column) for column in ("processor_s", "peak_mib"))
+    beyond = f"extrapolated from its cuts, {size / time.largest:.1f} times the largest"
+    return time.at(size), memory.at(size) / 1024, beyond
 
 
 def clearing_needs(cold_s: float, peak_gib: float, warm: float, needs: Needs) -> list[str]:
@@ -211,9 +222,9 @@ def clearing_needs(cold_s: float, peak_gib: float, warm: float, needs: Needs) ->
     ]
 
 
-def clearing_text(rows: Sequence[Row], time: Law, needs: Needs) -> str:
+def clearing_text(rows: Sequence[Row], needs: Needs) -> str:
     """Return the table of what the clearings need, beside that of a slower engine."""
-    cold, peak_gib, basis = area_cost(rows, time, needs)
+    cold, peak_gib, basis = area_cost(rows, needs)
     cone = only(rows, "cone")
     slower = (float(cone["processor_s"]), float(cone["peak_mib"]) / 1024)
     names = [
@@ -283,11 +294,10 @@ def main() -> int:
     rows, needs = read_rows(), Needs()
     solved = clearings(rows)
     time, output = (fit_column(solved, column) for column in ("processor_s", "output_mib"))
-    peak_mib = max(float(row["peak_mib"]) for row in solved if row["source"] == SOURCE)
     text = PAGE.read_text(encoding="utf-8")
     for name, body in (
-        ("laws", laws_text(time, output, peak_mib)),
-        ("clearings", clearing_text(rows, time, needs)),
+        ("laws", laws_text(solved, time, output)),
+        ("clearings", clearing_text(rows, needs)),
         ("rest", rest_text(rows, output, needs)),
     ):
         sys.stdout.write(f"{body}\n\n")

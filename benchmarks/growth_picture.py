@@ -106,7 +106,7 @@ def _page(
     for kind, label, colour, symbol in (
         (0, "low voltage", "series3", "circle"),
         (1, "medium voltage", "series2", "diamond"),
-        (2, "medium with all low voltage", "series4", "square"),
+        (2, "medium with its low voltage", "series4", "square"),
     ):
         if (kinds == kind).any():
             figure.add_trace(

@@ -26,6 +26,11 @@ from opf.problem import Problem
 Floats = NDArray[np.float64]
 
 ITERATIONS_MAX: Final = 60
+# On grids with zones: residual from which Newton steps are worth a try, once it fell by less than
+# that factor in so many iterations.
+NEWTON_BELOW: Final = 1e-3
+STALLED_BY: Final = 0.5
+STALLED_IN: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,10 +105,17 @@ class _Run:
     left: bool = False
     late: bool = False
 
+    def stalls(self, seen: list[float]) -> bool:
+        """Whether steps without the curvature of concave flows no longer lead on quickly."""
+        if not self.problem.zones.count or len(seen) <= STALLED_IN or seen[-1] > NEWTON_BELOW:
+            return False
+        return min(seen[-STALLED_IN:]) > STALLED_BY * min(seen[:-STALLED_IN])
+
     def follow(self, x_start: Floats | None, *, leave_curved: bool = False) -> InteriorPoint | None:
         """Iterate from a start; ``left`` says that the way was given up for its curvature."""
         method = InteriorMethod(self.problem)
         self.left = accurate = False
+        seen: list[float] = []
         try:
             at = method.start(x_start)
             for step in range(ITERATIONS_MAX + 1):
@@ -117,7 +129,8 @@ class _Run:
                         self.progress(self.iterations, kkt, missing / self.accuracy)
                     self.late = self.out_of_time is not None and self.out_of_time()
                 accurate = max(kkt, missing) <= self.accuracy
-                if accurate or self.late or step == ITERATIONS_MAX:
+                seen.append(kkt)
+                if accurate or self.late or step == ITERATIONS_MAX or self.stalls(seen):
                     break
                 # of contradicting orders the prices grow without bound
                 with np.errstate(over="ignore", invalid="ignore"):

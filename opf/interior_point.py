@@ -7,9 +7,11 @@ Import and limits are those of the AC power flow at every iterate, with their ad
 curvature of the Lagrangian is the flow tree's, with its sign. A quadratic programme solved at each
 AC point would need as many factorisations for one step as this needs for all. Where the curvature
 is not convex on the constraints (seen by the signs of the pivots) a multiple of the barrier's own
-scale is added until it is. Predictor and corrector as by Mehrotra, SIAM J. Optimization 2(4), 1992,
-doi 10.1137/0802028; further centrality correctors as by Gondzio, Computational Optimization and
-Applications 6, 1996, doi 10.1007/BF00249643.
+scale is added until it is; on grids with zones, where some flow always is concave, concave flows
+count as straight, and Newton steps with their curvature follow (`opf.successive`). Predictor and
+corrector as by Mehrotra, SIAM J. Optimization 2(4), 1992, doi 10.1137/0802028; further centrality
+correctors as by Gondzio, Computational Optimization and Applications 6, 1996, doi
+10.1007/BF00249643.
 """
 
 from __future__ import annotations
@@ -51,8 +53,9 @@ FIRST_PRICE: Final = 1.0
 LEAST_DISTANCE: Final = 1e-15
 # Where the barrier ends [EUR].
 LEAST_BARRIER: Final = 1e-24
-# Least room of a limit that joins [MW-equivalent].
+# Least room of a limit that joins: early on, and late, where the barrier is low [MW-equivalent].
 LEAST_ROOM: Final = 1e-2
+SMALLEST_ROOM: Final = 1e-6
 
 
 @dataclass(slots=True)
@@ -242,6 +245,8 @@ class InteriorMethod:
         rows[self.loose] = inverse[self.columns : own]
         limits = inverse[own : own + count] + inverse[own + count :]
         weight = flow_curvature(problem, at.state, at.lin, at.limit_price / self.h)
+        if problem.zones.count:
+            weight = np.maximum(weight, 0.0)
         flows = 2.0 * self.h * np.tile(weight.ravel(), len(programme.flow_parts))
         if self.system is None or not self.system.take_limits(programme, at.lin.rows):
             self.system = KktSystem(programme, at.lin.rows, self.system)
@@ -389,7 +394,8 @@ class InteriorMethod:
         ordered = zip(at.lin.chosen.tolist(), at.lin.period.tolist(), strict=True)
         row = np.array([known.get(pair, -1) for pair in ordered], dtype=np.int64)
         own, count = len(self.own_lower), len(known)
-        room, slack, price = self.first(at.lin, barrier, LEAST_ROOM)
+        least = max(min(LEAST_ROOM, float(np.sqrt(barrier))), SMALLEST_ROOM)
+        room, slack, price = self.first(at.lin, barrier, least)
 
         def joined(old: Floats, new: Floats) -> Floats:
             return np.where(row < 0, new, old[np.maximum(row, 0)]) if count else new

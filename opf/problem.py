@@ -75,8 +75,13 @@ class Problem:
         return len(self.case.periods)
 
 
-def prepare_problem(case: ClearingCase, tolerances: Tolerances | None = None) -> Problem:
-    """Build grid, resources, limits and the programme of a case, no integer order accepted."""
+def prepare_problem(
+    case: ClearingCase, tolerances: Tolerances | None = None, zones: Zones | None = None
+) -> Problem:
+    """Build grid, resources, limits and the programme of a case, no integer order accepted.
+
+    ``zones`` take the place of those that `opf.zones` finds.
+    """
     grid = build_grid(case.network)
     solver = NodalSolver(grid)
     resources, equal = _columns(case, grid, NOTHING_ACCEPTED)
@@ -93,7 +98,7 @@ def prepare_problem(case: ClearingCase, tolerances: Tolerances | None = None) ->
         limits=limits,
         merit_scale=_merit_scale(solver, flat, limits, tree),
         programme=StepProgramme(resources, tree, len(case.periods), case.periods.mtu_h),
-        zones=find_zones(grid),
+        zones=find_zones(grid) if zones is None else zones,
         tolerances=tolerances or Tolerances(),
     )
 

@@ -8,6 +8,7 @@ such transformers are cut at branches whose removal disconnects them, into parts
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,9 @@ from opf.grid import Grid
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+
+# Grids up to this size are one system.
+NODES_UNCUT_MAX: Final = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +76,8 @@ def zones_at_transformers(grid: Grid) -> Zones:
     for f, t, kind in zip(b.node_from.tolist(), b.node_to.tolist(), b.kind.tolist(), strict=True):
         lower = f if span.above[f] == t else t
         (transformer if kind == "trafo" else line)[lower] = True
-    return _zones(grid, span, np.flatnonzero(transformer & ~line & span.bridge))
+    cuts = np.flatnonzero(transformer & ~line & span.bridge)
+    return _zones(grid, span, _far(grid, span, cuts))
 
 
 def zones_by_size(grid: Grid, count: int) -> Zones:
@@ -90,15 +95,14 @@ def zones_by_size(grid: Grid, count: int) -> Zones:
 
 
 def find_zones(grid: Grid) -> Zones:
-    """Return the partition the engine works with: at transformers, by size on large grids."""
+    """Return the partition the engine works with: at transformers, by size where there are none.
+
+    A small grid is one system.
+    """
+    if grid.node_count <= NODES_UNCUT_MAX:
+        return one_zone(grid)
     zones = zones_at_transformers(grid)
-    if zones.count or grid.node_count <= NODES_UNCUT_MAX:
-        return zones
-    return zones_by_size(grid, grid.node_count // NODES_UNCUT_MAX + 1)
-
-
-# Grids without bridging transformers are one system up to this size.
-NODES_UNCUT_MAX = 600
+    return zones if zones.count else zones_by_size(grid, grid.node_count // NODES_UNCUT_MAX + 1)
 
 
 def _span(grid: Grid) -> _Spanning:
@@ -124,14 +128,18 @@ def _span(grid: Grid) -> _Spanning:
     return _Spanning(order=order.astype(np.int64), above=above, bridge=bridge)
 
 
-def _zones(grid: Grid, span: _Spanning, cuts: Ints) -> Zones:
-    """Number the parts below the cuts that hold no other cut."""
+def _far(grid: Grid, span: _Spanning, cuts: Ints) -> Ints:
+    """Cuts below which there is no other."""
     is_cut = np.zeros(grid.node_count, dtype=bool)
     is_cut[cuts] = True
     holds = np.zeros(grid.node_count, dtype=bool)
     for node in span.order[:0:-1].tolist():
         holds[span.above[node]] |= holds[node] or is_cut[node]
-    top = np.flatnonzero(is_cut & ~holds)
+    return np.flatnonzero(is_cut & ~holds)
+
+
+def _zones(grid: Grid, span: _Spanning, top: Ints) -> Zones:
+    """Number the parts below the cuts; a part ends where the next one begins."""
     if len(top) < 2:
         return one_zone(grid)
     of_node = np.zeros(grid.node_count, dtype=np.int64)

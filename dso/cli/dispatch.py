@@ -7,17 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from datetime import datetime
 
     from data.records.dispatch import Activation
     from dispatch.agents.device_agent import Command, DeviceAgent
     from dispatch.dispatcher import Dispatcher
+    from dispatch.instruction_log import InstructionLog
     from dispatch.messages import Heard
     from dso.realtime.channels import OpenChannel
 
 DEFAULT_LOG: Final = Path("out/dispatch/instructions.jsonl")
 POLL_S: Final = 0.2
+STORE_EVERY_S: Final = 1.0
 EXIT_UNANSWERED: Final = 1
 
 DESCRIPTION: Final = """\
@@ -34,6 +36,8 @@ try it with the broker on this machine, in two terminals:
 then:
   dso dispatch listen --channel configs/channels/local-broker.toml --for 60
   dso dispatch status
+  dso dispatch follow --channel FILE --store sqlite:///out/market/store.sqlite \\
+      --market local-energy --feeder 1-MV-rural--2-sw
   dso dispatch rights --market-user market > rights.acl
 
 A table (--table) has the columns asset, kind (setpoint | envelope | shed), p_kw, q_kvar, p_min_kw,
@@ -74,6 +78,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     send.add_argument("--reason", default="", metavar="TEXT", help="why, for who is affected")
     send.add_argument("--wait", type=float, default=15.0, metavar="S", help="wait at most [s]")
     listen = action("listen", "print what devices say, and answer them", channel=True)
+    follow = action("follow", "send the setpoints of a running market, and listen", channel=True)
+    follow.add_argument("--store", required=True, metavar="URL", help="the market's database")
+    follow.add_argument("--market", required=True, metavar="ID", help="id of the rule set")
+    follow.add_argument("--feeder", required=True, metavar="ID", help="id of the feeder")
     device = action("device", "run a simulated device that does as it is told", channel=True)
     device.add_argument("asset", metavar="ASSET", help="who it is")
     device.add_argument("--p-min-kw", default="0", metavar="KW", help="its envelope [kW]")
@@ -84,13 +92,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     device.add_argument(
         "--memory", type=Path, metavar="FILE", help="what it must not forget over a restart"
     )
-    for one in (listen, device):
+    for one in (listen, follow, device):
         one.add_argument(
             "--for", type=float, default=None, dest="for_s", metavar="S", help="end after [s]"
         )
     status = action("status", "list what became of each instruction", channel=False)
     status.add_argument("--all", action="store_true", help="those that have ended, too")
-    for one in (send, listen, status):
+    for one in (send, listen, follow, status):
         one.add_argument(
             "--log", type=Path, default=DEFAULT_LOG, metavar="FILE",
             help=f"log of instructions (default {DEFAULT_LOG})",
@@ -103,7 +111,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Do the action; return the exit code."""
     actions = {
-        "send": _send, "listen": _listen, "device": _device, "status": _status, "rights": _rights,
+        "send": _send, "listen": _listen, "follow": _follow, "device": _device, "status": _status,
+        "rights": _rights,
     }  # fmt: skip
     return actions[arguments.action](arguments)
 
@@ -127,7 +136,7 @@ def _send(arguments: argparse.Namespace) -> int:
                 "dso dispatch send", now,
             )
         ]  # fmt: skip
-    opened, desk = _desk(arguments)
+    opened, desk, _ = _desk(arguments)
     try:
         names = [each.instruction.id for each in desk.tell(told)]
         watch = Stopwatch.start()
@@ -149,15 +158,48 @@ def _send(arguments: argparse.Namespace) -> int:
 
 
 def _listen(arguments: argparse.Namespace) -> int:
+    opened, desk, _ = _desk(arguments)
+    return _keep_listening(arguments, opened, desk, lambda _: None)
+
+
+def _follow(arguments: argparse.Namespace) -> int:
+    from contextlib import closing
+
+    from dso.realtime.follow import SetpointFollower
+    from dso.store import Store
+
+    with closing(Store.open(arguments.store)) as store:
+        opened, desk, log = _desk(arguments)
+        follower = SetpointFollower(
+            store, desk, log, market=arguments.market, feeder=arguments.feeder
+        )
+
+        asked_at: list[datetime] = []
+
+        def tell(now: datetime) -> None:
+            if not asked_at or (now - asked_at[-1]).total_seconds() >= STORE_EVERY_S:
+                asked_at[:] = [now]
+                _print_activations(follower.turn(now))
+
+        return _keep_listening(arguments, opened, desk, tell)
+
+
+def _keep_listening(
+    arguments: argparse.Namespace,
+    opened: OpenChannel,
+    desk: Dispatcher,
+    tell: Callable[[datetime], None],
+) -> int:
+    """Print what is heard until time is over, telling what there is to tell in between."""
     from dso.clock import Stopwatch, SystemClock
 
-    opened, desk = _desk(arguments)
     clock, watch, was_up = SystemClock(), Stopwatch.start(), None
     try:
         again = desk.send_again()
         if again:
             print(f"{again} unanswered instructions sent again")
         while arguments.for_s is None or watch.elapsed_s() < arguments.for_s:
+            tell(clock.now())
             for message in desk.listen(POLL_S):
                 print(f"{clock.now():%H:%M:%S}Z {_words(message)}", flush=True)
             if opened.is_up() != was_up:
@@ -244,7 +286,7 @@ def _rights(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _desk(arguments: argparse.Namespace) -> tuple[OpenChannel, Dispatcher]:
+def _desk(arguments: argparse.Namespace) -> tuple[OpenChannel, Dispatcher, InstructionLog]:
     """Open channel, key and log."""
     from dispatch.dispatcher import Dispatcher
     from dispatch.instruction_log import InstructionLog
@@ -257,7 +299,8 @@ def _desk(arguments: argparse.Namespace) -> tuple[OpenChannel, Dispatcher]:
     key = load_letter_key(arguments.keys or default_keys())
     log = InstructionLog(arguments.log)
     opened = open_channel(plan)
-    return opened, Dispatcher(channel=opened.channel, key=key, clock=SystemClock(), log=log)
+    desk = Dispatcher(channel=opened.channel, key=key, clock=SystemClock(), log=log)
+    return opened, desk, log
 
 
 def _print_activations(found: Iterable[Activation]) -> None:

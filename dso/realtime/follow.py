@@ -1,0 +1,84 @@
+"""From the market's setpoints to devices: what the store says is told, is told."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from data.records.dispatch import Activation
+from dispatch.dispatcher import Dispatcher, Told
+from dispatch.instruction_log import InstructionLog
+from dso.store import Store
+from dso.store.told import ToldSetpoint, newest_setpoints
+
+
+class SetpointFollower:
+    """Gives each asset the setpoint that has begun last, once.
+
+    Parameters
+    ----------
+    store : Store
+        Where the real-time cycle keeps what is told.
+    desk : Dispatcher
+        Sends it.
+    log : InstructionLog
+        The desk's log: after a restart nothing is told twice.
+    market, feeder : str
+        Whose setpoints.
+    lasts : timedelta
+        How long a setpoint holds without a newer one: the market time unit.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        desk: Dispatcher,
+        log: InstructionLog,
+        *,
+        market: str,
+        feeder: str,
+        lasts: timedelta = timedelta(minutes=15),
+    ) -> None:
+        self._store, self._desk = store, desk
+        self._market, self._feeder, self._lasts = market, feeder, lasts
+        self._begun: dict[str, datetime] = {}
+        for each in log.activations.values():
+            told = each.instruction
+            if told.kind == "setpoint":
+                last = self._begun.get(told.asset, told.valid_from)
+                self._begun[told.asset] = max(last, told.valid_from)
+
+    def turn(self, now: datetime) -> tuple[Activation, ...]:
+        """Tell what is new; a setpoint whose time is over already is not told.
+
+        Parameters
+        ----------
+        now : datetime
+            The market's time, UTC.
+        """
+        with self._store.transaction() as connection:
+            found = newest_setpoints(
+                connection,
+                market=self._market,
+                feeder=self._feeder,
+                after=now - self._lasts,
+                until=now,
+            )
+        new = [each for each in found if self._is_new(each)]
+        orders = self._desk.tell(
+            Told(
+                asset=each.asset,
+                kind="setpoint",
+                reason=f"position of {self._market} on {self._feeder}",
+                p_w=each.p_w,
+                q_var=each.q_var,
+                valid_from=each.period_start,
+                expires_at=each.period_start + self._lasts,
+            )
+            for each in new
+        )
+        self._begun |= {each.asset: each.period_start for each in new}
+        return orders
+
+    def _is_new(self, each: ToldSetpoint) -> bool:
+        last = self._begun.get(each.asset)
+        return last is None or each.period_start > last

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from data.records.clearing import ClearingCase
-from dso.flexibility.page import PurchaseHorizon
+from dso.flexibility.page import PurchaseHorizon, in_unit
 from dso.flexibility.request import Requested
 from dso.report.figures import Figure
-from dso.report.numbers import fixed
 from dso.report.page import Tile
 from dso.report.plot_parts import Trace, layout, middles, rounded, step_line
 from dso.studies.planner_page import PlannerPage, PlannerTable, render_planner
@@ -53,30 +52,38 @@ def render_request(
 def _tile(request: FlexRequest, name: dict[str, str], mtu_h: float) -> Tile:
     power = np.where(request.requested, request.injection_mw_max + request.injection_mw_min, 0.0)
     worst = float(power[int(np.argmax(np.abs(power)))])
+    unit = _unit(request)
     return Tile(
         label=name[request.congestion_point],
-        value=fixed(abs(worst), 3),
-        unit="MW",
+        value=in_unit(abs(worst), unit).partition(" ")[0],
+        unit=unit,
         note=f"{'less' if worst < 0 else 'more'} injection at most, "
-        f"{fixed(float(np.abs(power).sum()) * mtu_h, 2)} MWh in {int(request.requested.sum())} "
-        "periods",
+        f"{in_unit(float(np.abs(power).sum()) * mtu_h, unit)}h in "
+        f"{int(request.requested.sum())} periods",
     )
+
+
+def _unit(request: FlexRequest) -> str:
+    """Return the unit a request is read in: kW where less than 0.1 MW is asked for."""
+    asked = np.where(request.requested, request.injection_mw_max - request.injection_mw_min, 0.0)
+    return "kW" if 0.0 < float(asked.max()) < 0.1 else "MW"
 
 
 def _figure(request: FlexRequest, case: ClearingCase, name: dict[str, str]) -> Figure:
     day = PurchaseHorizon(periods=case.periods, timezone=case.timezone)
     need = np.where(request.requested, request.injection_mw_max + request.injection_mw_min, np.nan)
-    room = ~request.requested
+    room, unit = ~request.requested, _unit(request)
+    shown, digits = (1e3, 2) if unit == "kW" else (1.0, 3)
+    more = shown * np.where(room, request.injection_mw_max, np.nan)
+    less = shown * np.where(room, request.injection_mw_min, np.nan)
     traces: list[Trace] = [
         {
-            "type": "bar", "name": "Requested", "x": middles(day), "y": rounded(need, 6),
+            "type": "bar", "name": "Requested", "x": middles(day), "y": rounded(shown * need, 6),
             "marker": {"color": "@broken", "line": {"width": 0}}, "width": 1.0,
-            "hovertemplate": "%{y:.3f} MW",
+            "hovertemplate": f"%{{y:.{digits}f}} {unit}",
         },
-        step_line(day, np.where(room, request.injection_mw_max, np.nan), "Room to inject more",
-                  "@series1", "MW", 3),
-        step_line(day, np.where(room, request.injection_mw_min, np.nan), "Room to withdraw more",
-                  "@series3", "MW", 3),
+        step_line(day, more, "Room to inject more", "@series1", unit, digits),
+        step_line(day, less, "Room to withdraw more", "@series3", unit, digits),
     ]  # fmt: skip
     return Figure(
         name=f"request-{request.message_id}",
@@ -87,7 +94,7 @@ def _figure(request: FlexRequest, case: ClearingCase, name: dict[str, str]) -> F
         source="need.csv",
         height_px=300,
         traces=traces,
-        layout=layout(day, "MW, + = injection") | {"bargap": 0},
+        layout=layout(day, f"{unit}, + = injection") | {"bargap": 0},
     )
 
 

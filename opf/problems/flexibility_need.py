@@ -3,7 +3,8 @@
 Power at the buses of a point moves limit k by its slope dg_k/dP, taken at the expected AC state.
 What relieving takes at the best bus of the grid takes ``max_i |dg_k/dp_i| / |slope|`` times as much
 at the point. Room is how far the expected state may be moved until the first limit of the whole
-grid is met, to first order.
+grid is met: voltages move linearly with the power, magnitudes of currents are taken exactly, so a
+flow that turns round is followed.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from opf.limits import limit_gradients
 from opf.problems.scenario_limits import ExpectedGrid, scenario_values
 
 Floats = NDArray[np.float64]
-# Step of the slope [MW], and the most room that is stated [MW].
+# Step of the slope [MW], steps of the search for room, and the most room that is stated [MW].
 STEP_MW: Final = 1e-3
+LADDER: Final = 32
 ROOM_MAX_MW: Final = 100.0
 # A point whose power moves a limit less than this share of the best bus's does not serve it.
 EFFECT_MIN: Final = 0.05
@@ -90,13 +92,12 @@ def point_need(
     inject, withdraw = np.zeros(periods), np.zeros(periods)
     np.maximum.at(inject, columns[serves & (here < 0)], at_point[serves & (here < 0)])
     np.maximum.at(withdraw, columns[serves & (here > 0)], at_point[serves & (here > 0)])
-    room = np.maximum(limits.maximum[:, None] - expected.values, 0.0)
     served = np.zeros(len(limits), dtype=bool)
     served[rows[serves]] = True
     return PointNeed(
         need_mw=np.where(inject >= withdraw, inject, -withdraw),
-        room_inject_mw=_room(room, slope),
-        room_withdraw_mw=_room(room, -slope),
+        room_inject_mw=_room(expected, shares, 1.0),
+        room_withdraw_mw=_room(expected, shares, -1.0),
         served=served,
         unserved=tuple(np.unique(rows[~serves]).tolist()),
         contradicting=tuple(np.flatnonzero((inject > 0.0) & (withdraw > 0.0)).tolist()),
@@ -138,8 +139,37 @@ def bus_effects(
     return np.asarray((stepped[row] - expected.values[row, period]) / STEP_MW)
 
 
-def _room(room: Floats, slope: Floats) -> Floats:
-    """Return the power that uses up the first room, shape (periods,)."""
-    with np.errstate(divide="ignore"):
-        until = np.where(slope > SLOPE_MIN, room / np.maximum(slope, SLOPE_MIN), np.inf)
-    return np.asarray(np.minimum(until.min(axis=0), ROOM_MAX_MW))
+def _room(expected: ExpectedGrid, shares: Floats, sign: float) -> Floats:
+    """Return the largest power of a ladder at which every limit of the grid holds, (periods,).
+
+    The powers that a grid carries are an interval around none: currents are convex in the power and
+    voltages monotone. So the steps that hold are counted from below, twice: over the orders of
+    magnitude, then between the last step that holds and the next one.
+    """
+    periods = expected.values.shape[1]
+    steps = np.geomspace(STEP_MW / 10.0, ROOM_MAX_MW, LADDER)[:, None]
+    ladder = np.repeat(steps, periods, axis=1)
+    low, high = _between(expected, sign, np.zeros(periods), ladder, shares)
+    fine = low + (high - low) * (np.arange(1, LADDER + 1) / LADDER)[:, None]
+    return _between(expected, sign, low, fine, shares)[0]
+
+
+def _between(
+    expected: ExpectedGrid, sign: float, start: Floats, ladder: Floats, shares: Floats
+) -> tuple[Floats, Floats]:
+    """Return the last power that holds and the first that does not, (periods,) each [MW]."""
+    held = _held(expected, sign * ladder, shares)
+    every = np.arange(len(held))
+    last = np.vstack([start[None, :], ladder])[held, every]
+    after = np.vstack([ladder, ladder[-1:]])[held, every]
+    return np.asarray(last), np.asarray(after)
+
+
+def _held(expected: ExpectedGrid, power_mw: Floats, shares: Floats) -> NDArray[np.int64]:
+    """Count the steps from the first one on at which every limit holds, (periods,)."""
+    deviation = (power_mw[:, None, :] * shares[None, :, None]).astype(complex)
+    counts = []
+    for values in scenario_values(expected, deviation):
+        holds = np.all(values <= expected.limits.maximum[:, None], axis=0)
+        counts.append(len(holds) if holds.all() else int(np.argmin(holds)))
+    return np.array(counts, dtype=np.int64)

@@ -190,7 +190,7 @@ def test_a_request_asks_for_what_is_missing_and_tells_the_room(folder: Path) -> 
     worst = max(each["mw_missing"] for each in missing)
     assert max(asked.values()) == pytest.approx(1e6 * worst, rel=0.1)
     room = [isp for isp in request["isps"] if isp["disposition"] == "Available"]
-    assert all(isp["min_power_w"] < 0 <= isp["max_power_w"] for isp in room)
+    assert all(isp["min_power_w"] <= 0 <= isp["max_power_w"] for isp in room)
     assert max(isp["max_power_w"] for isp in room) > 10_000
 
 

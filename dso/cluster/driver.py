@@ -6,10 +6,13 @@ scheduler or a worker but the attempts that were running.
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import queue
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -126,7 +129,18 @@ def iterate_jobs(
             yield report
     finally:
         for folder in {Path(job.folder).parent for job in jobs}:
-            shutil.rmtree(folder / ATTEMPTS, ignore_errors=True)
+            _remove_attempts(folder)
+
+
+def _remove_attempts(folder: Path) -> None:
+    """Remove what attempts have begun; one that still runs finds no place for its result.
+
+    Moved aside first, in one step: nobody may give a result its name while its files disappear.
+    """
+    aside = folder / f"{ATTEMPTS}.{os.getpid()}"
+    with suppress(FileNotFoundError):
+        (folder / ATTEMPTS).rename(aside)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _drive(
@@ -250,7 +264,8 @@ def _report_of(future: Future, job: Job) -> JobReport | None:
     """Return what a future says of its job; None where the connection took it away."""
     if future.status == "finished":
         report: JobReport = future.result(timeout=ASK_S)
-        return report
+        # Its folder was missing when this run began, whichever attempt has made it since.
+        return dataclasses.replace(report, ran=True)
     if future.status != "error":
         return None
     return JobReport(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from data.canonical import canonical_json, sha256_hex, write_atomically
 from dso.cluster.jobs import Job, Reference, content_sha256, make_job, reference
+from ledger_adapter.keys import PUBLIC_FILE
 
 if TYPE_CHECKING:
     from dso.studies import Study, Variant
@@ -76,7 +77,8 @@ def day_job(feeder: str, day: date, keys: Path, configs: Path, out: Path) -> Job
         kind=DAY,
         name=f"{title} {day.isoformat()}",
         out=out,
-        inputs=[reference(keys), reference(configs), *([named] if named else [])],
+        # The public key stands for the folder: what else is in it is secret, and grows.
+        inputs=[reference(keys / PUBLIC_FILE), reference(configs), *([named] if named else [])],
         parameters={"feeder": None if named else feeder, "day": day.isoformat()},
     )
 
@@ -193,7 +195,7 @@ def _day(job: Job, folder: Path) -> tuple[str, str]:
     outcome = run_day(
         day=day,
         out=folder,
-        keys=Path(keys.path),
+        keys=Path(keys.path).parent,
         store_url=None,
         feeder=feeder,
         rules=load_market(feeder.market, day, folder=Path(configs.path)),

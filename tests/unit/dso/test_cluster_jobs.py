@@ -310,3 +310,24 @@ def files(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != "job.json"
     }
+
+
+def test_an_attempt_whose_place_was_cleared_away_leaves_no_result(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dso.cluster import attempt
+    from dso.cluster.driver import _remove_attempts
+
+    job = clear_job("one", study, tmp_path)
+    perform = attempt._perform
+
+    def cleared_meanwhile(job: Job, scratch: Path) -> Path:
+        finished = perform(job, scratch)
+        _remove_attempts(tmp_path)
+        return finished
+
+    monkeypatch.setattr(attempt, "_perform", cleared_meanwhile)
+    with pytest.raises(FileNotFoundError):
+        run_job(job)
+    assert list(tmp_path.iterdir()) == []
+    _remove_attempts(tmp_path)  # nothing there is no error

@@ -40,6 +40,7 @@ from dso.api.market import Market, TradingDay
 from dso.api.tokens import Caller, TokenRing
 from dso.bootstrap import Services, open_services
 from dso.clock import SystemClock
+from dso.store import DueCycle
 from dso.store.book import BookKey, close_book
 from dso.store.due import set_simulated_now
 from dso.store.register import Register
@@ -67,6 +68,15 @@ class OneFeeder:
         assert feeder == "village"
         gate = delivery.instant(clock_time(13, 30), days_before=1)
         return TradingDay(gate=gate, periods=delivery.periods)
+
+    def network(self, feeder: str, day: date) -> None:
+        """No grid model: places are those of the register."""
+
+    def timetable(self, feeder: str, day: date) -> tuple[DueCycle, ...]:
+        return ()
+
+    def day_folder(self, feeder: str, first_period: datetime) -> Path:
+        return Path(feeder)
 
 
 def open_market(url: str, folder: Path) -> Market:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from dso.store.register import V
 
 DAYS_AHEAD_MAX: Final = 8
+DAYS_KEPT: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,13 +94,22 @@ class OperationCalendar:
             operation.rules_on(source, today)[0].id: source for source in operation.site.feeders
         }
         self._networks = threading.Lock()
+        self._days: dict[tuple[str, date], TradingDay] = {}
 
     def feeders(self) -> tuple[str, ...]:
         """Return the ids of the feeders."""
         return tuple(sorted(self._sources))
 
     def trading_day(self, feeder: str, day: date) -> TradingDay:
-        """Return gates, periods and rules of a day."""
+        """Return gates, periods and rules of a day, made once: thousands of orders ask for them."""
+        known = self._days.get((feeder, day))
+        if known is None:
+            if len(self._days) >= DAYS_KEPT:
+                self._days.clear()
+            known = self._days[feeder, day] = self._make_day(feeder, day)
+        return known
+
+    def _make_day(self, feeder: str, day: date) -> TradingDay:
         rules = self._rules(feeder, day)
         delivery = DeliveryDay(day=day, timezone=rules.timezone, mtu_minutes=rules.mtu_minutes)
         rounds = intraday_rounds(rules, delivery.periods)

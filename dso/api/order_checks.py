@@ -7,7 +7,7 @@ knows from the register (buses, parties, capacities) is not stated by the order.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -44,6 +44,7 @@ from dso.settlement.collateral import exposure_micro_eur
 from dso.store.book import INTRADAY, BookKey, NewOrder, NoSuchOrder, find_order, latest_order_for
 
 if TYPE_CHECKING:
+    from data.records.network import Network
     from dso.api.tokens import Caller
     from dso.store import Connection
 
@@ -59,6 +60,26 @@ UNIT: Final = "unit"
 INTRADAY_KINDS: Final = ("generation", "demand", "storage")
 WATTS_PER_MW: Final = 1_000_000
 TOLERANCE_W: Final = 0.5
+CONTEXTS_MAX: Final = 64
+
+
+class _Contexts:
+    """What orders are checked against, made once for each network: thousands of orders ask."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[int, int], tuple[Network, OrderContext]] = {}
+
+    def of(self, network: Network, period_count: int) -> OrderContext:
+        """Return the context of a network; it is kept with the network, whose id stays its own."""
+        name = (id(network), period_count)
+        if name not in self._kept:
+            if len(self._kept) >= CONTEXTS_MAX:
+                self._kept.clear()
+            self._kept[name] = (network, context_of(network, period_count))
+        return self._kept[name][1]
+
+
+CONTEXTS: Final = _Contexts()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +95,10 @@ class _Place:
         """Name of the element in the grid model; None for a unit that is none."""
         name = self.asset.id.partition("/")[2]
         return None if name.startswith(f"{UNIT}:") else name
+
+
+# Assets by name that an order of a request named; None: unknown to the caller.
+Known = dict[str, _Place | None]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -98,10 +123,14 @@ def check_order(
     *,
     where: str,
     at: datetime,
+    known: Known | None = None,
 ) -> tuple[BookKey, NewOrder] | list[Problem]:
-    """Return the book of an order and what enters it, or all problems."""
+    """Return the book of an order and what enters it, or all problems.
+
+    ``known`` remembers assets from one order of a request to the next.
+    """
     checked = _Checked(request=request, where=where)
-    _find_places(connection, caller, checked, at)
+    _find_places(connection, caller, checked, at, {} if known is None else known)
     if checked.problems:
         return checked.problems
     feeder = checked.places[0].point.feeder
@@ -141,7 +170,9 @@ def check_order(
     return key, new
 
 
-def _find_places(connection: Connection, caller: Caller, checked: _Checked, at: datetime) -> None:
+def _find_places(
+    connection: Connection, caller: Caller, checked: _Checked, at: datetime, known: Known
+) -> None:
     """Find the assets that an order names; each must be one that the caller may trade for."""
     request = checked.request
     if (request.asset is None) == (request.portfolio is None):
@@ -150,7 +181,7 @@ def _find_places(connection: Connection, caller: Caller, checked: _Checked, at: 
     shares: Mapping[str, float] = request.portfolio or {str(request.asset): 1.0}
     found = []
     for name, share in sorted(shares.items()):
-        place = _place(connection, caller, name, share, at)
+        place = _place(connection, caller, name, share, at, known)
         if place is None:
             path = "asset" if request.portfolio is None else f"portfolio.{name}"
             checked.report(path, "is unknown", "register and prequalify it first")
@@ -170,7 +201,9 @@ def _find_places(connection: Connection, caller: Caller, checked: _Checked, at: 
     if request.kind != "bilateral":
         return
     wanted = request.terms.get(ASSET_TO)
-    other = _place(connection, caller, wanted, 1.0, at) if isinstance(wanted, str) else None
+    other = None
+    if isinstance(wanted, str):
+        other = _place(connection, caller, wanted, 1.0, at, known)
     if other is None or (found and other.point.feeder != found[0].point.feeder):
         remedy = "name an asset of the same feeder that you may trade for"
         checked.report(f"terms.{ASSET_TO}", "is unknown", remedy)
@@ -181,13 +214,15 @@ def _find_places(connection: Connection, caller: Caller, checked: _Checked, at: 
 
 
 def _place(
-    connection: Connection, caller: Caller, name: str, share: float, at: datetime
+    connection: Connection, caller: Caller, name: str, share: float, at: datetime, known: Known
 ) -> _Place | None:
-    asset = current(connection, Asset, name, at)
-    point = asset and current(connection, ConnectionPoint, asset.connection_point, at)
-    if asset is None or not point or not may_act(connection, caller.party, point, ("trade",), at):
-        return None
-    return _Place(asset=asset, point=point, share=share)
+    if name not in known:
+        asset = current(connection, Asset, name, at)
+        point = asset and current(connection, ConnectionPoint, asset.connection_point, at)
+        sees = point and may_act(connection, caller.party, point, ("trade",), at)
+        known[name] = _Place(asset=asset, point=point) if asset and point and sees else None
+    place = known[name]
+    return None if place is None else replace(place, share=share)
 
 
 def _kept(checked: _Checked) -> dict[str, Any]:
@@ -240,7 +275,7 @@ def _read_terms(
         fields |= _other_end(checked.counterparty)
     network = market.calendar.network(feeder, request.delivery_day)
     if network is not None:
-        context = context_of(network, len(day.periods))
+        context = CONTEXTS.of(network, len(day.periods))
     else:
         places = [*checked.places, *([checked.counterparty] if checked.counterparty else [])]
         context = OrderContext(

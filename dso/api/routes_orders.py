@@ -27,7 +27,7 @@ from dso.api.models import (
     Page,
 )
 from dso.api.once import WRITE, RawBody, once
-from dso.api.order_checks import check_order
+from dso.api.order_checks import Known, check_order
 from dso.api.paging import Cursor, Limit, read_cursor, write_cursor
 from dso.api.problems import Refusal, not_found, problem_responses
 from dso.api.rights import AsParticipant, AsReader, AsRegulator, InMarket, RequestKey, own_only
@@ -163,10 +163,11 @@ def _take(
 ) -> list[OrderAnswer]:
     """Check all, then write all; books in one order, so that no two writers wait crosswise."""
     problems: list[Problem] = []
+    known: Known = {}
     books: dict[tuple[str, str], tuple[BookKey, list[tuple[int, NewOrder]]]] = {}
     for place, order in enumerate(orders):
         where = "order" if len(orders) == 1 else f"orders[{place}]"
-        found = check_order(connection, market, caller, order, where=where, at=at)
+        found = check_order(connection, market, caller, order, where=where, at=at, known=known)
         if isinstance(found, list):
             problems += found
             continue

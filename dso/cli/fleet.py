@@ -85,8 +85,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="join the charging sessions of this weekday of N weeks (default 1)",
     )  # fmt: skip
     offer.add_argument(
-        "--loss-max", type=float, default=0.3, metavar="SHARE",
-        help="most of a car's flexibility that a portfolio may lose (default 0.3)",
+        "--loss-max", type=float, default=0.1, metavar="SHARE",
+        help="most of a car's flexibility that a portfolio may cost it (default 0.1)",
     )  # fmt: skip
     carry = actions.add_parser(
         "run", help="share out the awards and let the devices follow them", epilog=RUN_EPILOG,

@@ -66,7 +66,7 @@ class Portfolio:
 class PortfolioBook:
     """Portfolios sorted by id, and the largest share of any device's flexibility they leave out.
 
-    ``loss_share`` counts charging power, discharging power, room and content of each device.
+    ``loss_share`` counts power, room and content of each device, and energy it did not ask for.
     """
 
     portfolios: tuple[Portfolio, ...]
@@ -315,7 +315,9 @@ def _floor_watts(power_mw: float) -> Floats:
 def _loss(five: _Five, shares: Floats, copy: _Five) -> float:
     """Largest share of any device's power or energy that its share of the copy leaves out.
 
-    Of devices that only charge, power counts, and room as far as they need it.
+    Of devices that only charge, power counts, and what is charged beyond their need, as a share
+    of what is charged; of others power, room, content, and what the end asks beyond their own, as
+    a share of room and content.
     """
     worst = 0.0
     names = ("charge_mw", "discharge_mw", "up_mwh", "down_mwh")
@@ -324,7 +326,11 @@ def _loss(five: _Five, shares: Floats, copy: _Five) -> float:
         size = np.where(whole > 1e-12, whole, 1.0)
         left = np.where(whole > 1e-12, 1.0 - shares * getattr(copy, name)[0] / size, 0.0)
         worst = max(worst, float(left.max()))
-    return worst
+    asked = shares * copy.need_mwh[0]
+    beyond = asked - five.need_mwh
+    size = np.maximum(asked, 0.0) if five.only_charges else five.up_mwh + five.down_mwh
+    share = np.where(size > 1e-12, beyond / np.where(size > 1e-12, size, 1.0), 0.0)
+    return max(worst, float(share.max()))
 
 
 def _reaches(first: StorageOrder, copy: _Five, mtu_h: float) -> bool:

@@ -86,7 +86,7 @@ class FleetTerms:
     v2g_eur_per_mwh: float = 20.0
     shift_eur_per_mwh: float = 2.0
     window_periods: int = 16
-    loss_share_max: float = 0.3
+    loss_share_max: float = 0.1
     car_window_periods: int = 4
 
 

@@ -168,6 +168,28 @@ def test_alike_devices_make_one_portfolio_that_loses_only_watts() -> None:
     assert [each.order.buses for each in split.portfolios] == [((1, 1.0),), ((2, 1.0),)]
 
 
+def test_a_portfolio_of_cars_charges_little_beyond_what_each_asks_for() -> None:
+    cars = random_cars(np.random.default_rng(4), 40, 24.0)
+    cars = dataclasses.replace(
+        cars, arrival_h=np.zeros(40), departure_h=np.full(40, 16.0),
+        discharge_mw_max=np.zeros(40), efficiency_charge=np.ones(40),
+        efficiency_discharge=np.ones(40),
+    )  # fmt: skip
+    orders = cars.to_orders(DAYS[1], participant="owner")
+    for loss in (0.1, 0.4):
+        book = aggregate_storages(orders, H, participant="v", name="v", loss_share_max=loss)
+        assert len(book.portfolios) < 40
+        for each in book.portfolios:
+            if len(each.members) == 1:
+                continue
+            goal = each.order.energy_mwh_departure_min or 0.0
+            for member, share in zip(each.members, each.shares, strict=True):
+                gets = share * (goal - each.order.energy_mwh_start)
+                asked = (member.energy_mwh_departure_min or 0.0) - member.energy_mwh_start
+                assert asked - 1e-9 <= gets
+                assert gets - max(asked, 0.0) <= loss * gets + 1e-5
+
+
 def test_all_that_is_wrong_is_named_at_once() -> None:
     rng = np.random.default_rng(0)
     first, second = random_orders(rng, 2, 96)

@@ -129,7 +129,7 @@ def test_a_day_that_turns_out_otherwise_is_told_with_reasons_and_money(fleet: Pa
         assert took >= wanted * 1e6 - 50
         assert not missing or took == pytest.approx(wanted * 1e6, abs=50)
     named = {row["reason"] for row in rows(out / "not_followed.csv")}
-    assert {"limit of the grid connection", "not plugged in"} <= named
+    assert {"limit of the grid connection", "must heat to keep comfort"} <= named
     assert json.loads((out / "summary.json").read_text())["cold_kh_max"] > 0.0
 
 

@@ -70,12 +70,14 @@ class OneFeeder:
         return TradingDay(gate=gate, periods=delivery.periods)
 
     def network(self, feeder: str, day: date) -> None:
-        """No grid model: places are those of the register."""
+        """Places are those of the register."""
 
-    def timetable(self, feeder: str, day: date) -> tuple[DueCycle, ...]:
+    def timetable(self, feeder: str, day: date) -> tuple[DueCycle, ...]:  # noqa: ARG002
+        """Nothing is run here."""
         return ()
 
-    def day_folder(self, feeder: str, first_period: datetime) -> Path:
+    def day_folder(self, feeder: str, first_period: datetime) -> Path:  # noqa: ARG002
+        """Nothing is written here."""
         return Path(feeder)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 
 from dso.store.bulk import insert_missing
 from dso.store.tables import RECEIVED_FORECAST
@@ -61,9 +61,3 @@ def page_received_forecasts(
         query = query.where(RECEIVED_FORECAST.c.party == party)
     rows = connection.execute(query.order_by(RECEIVED_FORECAST.c.id).limit(limit)).mappings()
     return tuple(dict(row) for row in rows)
-
-
-__all__ = [
-    "NewForecast", "ReceivedForecast", "add_received_forecast", "find_received_forecast",
-    "page_received_forecasts",
-]  # fmt: skip

@@ -31,6 +31,8 @@ Floats = NDArray[np.float64]
 SIMBENCH: Final = "simbench:"
 PRICE_SOURCES: Final = ("be_day_ahead_2019",)
 STORE_FILE: Final = "store.sqlite"
+# Longest wait of a simulated minute for its messages [s]: a busy machine is no dead broker.
+DELIVERY_S: Final = 90.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,9 +155,8 @@ def carry_over_mqtt(url: str, root: str) -> Carrier:
         return links[-1]
 
     def deliver() -> bool:
-        return loop.run_until(lambda: all(each.is_up for each in links), 10.0) and (
-            wait_for_delivery(loop, channel, links)
-        )
+        there = loop.run_until(lambda: all(each.is_up for each in links), DELIVERY_S)
+        return there and wait_for_delivery(loop, channel, links, timeout_s=DELIVERY_S)
 
     def close() -> None:
         for each in links:

@@ -105,7 +105,7 @@ class Situation:
     connections : Connections
         Who may be given an envelope, and what each would use.
     sheddable : Sheddable
-        Who may be taken off, with what each injects.
+        Who may be taken off, with what each injects; part of the background.
     margin : ndarray, shape (limits,)
         Kept free of each limit, in the unit of g.
     """
@@ -229,10 +229,8 @@ def _shed(
     before: tuple[list[StepRecord], list[Told]],
 ) -> Escalation:
     """Take connections off in the order of the rule, on top of the envelopes."""
-    of, node = situation.sheddable, at.nodes_of(situation.sheddable.bus)
-    injection = situation.background[1].copy()
-    np.add.at(injection, node, of.injection)
-    answer = shed_list(at, injection, of, rule)
+    of = situation.sheddable
+    answer = shed_list(at, situation.background[1], of, rule)
     why = _name(answer.before[0]) if answer.before else "no AC state"
     records, told = before
     for place, row in enumerate(answer.taken.tolist()):

@@ -38,6 +38,7 @@ STEP_TOLERANCE_MW: Final = 1e-7
 # Sensitivities below this share of a limit's largest load it not at all.
 NO_EFFECT: Final = 1e-9
 LIMIT_ROWS: Final = 24
+USE_STEPS: Final = (0.5, 0.25, 0.125, 0.0625, 0.03125)
 REQUEST: Final = "request"
 
 
@@ -155,11 +156,11 @@ class _Corners:
         return states
 
     def holds(self, x: Floats) -> bool:
-        """Whether every limit holds in the corners and at the vertices worst for the tightest."""
+        """Whether every limit holds in the corners and in the uses worst for the tightest."""
         try:
             for state, direction in zip(self.states(x), self.directions, strict=True):
-                vertices, _, _ = self._vertices(state, direction, x)
-                for seen in (state, vertices):
+                worst, _, _ = self._worst_uses(state, direction, x)
+                for seen in (state, worst):
                     over = self.at.values(seen) - self.allowed[:, None]
                     if (over > self.at.tolerance[:, None]).any():
                         return False
@@ -167,18 +168,19 @@ class _Corners:
             return False
         return True
 
-    def _vertices(
+    def _worst_uses(
         self, state: AcState, direction: Complexes, x: Floats
     ) -> tuple[AcState, Floats, Ints]:
-        """Return the vertices worst for each of the limits nearest to binding.
+        """Return the uses worst for each of the limits nearest to binding.
 
         Where others' exports lower a voltage (they draw reactive power on their way through a
-        transformer), the worst for it is that they do not export.
+        transformer), the worst for it is that they do not export, or only in part: each goes up or
+        down by halving steps, as the limit's slope says.
 
         Returns
         -------
         (state, used, near)
-            AC state with one column per limit, envelopes in use there of shape (limits,
+            AC state with one column per limit, what is used there of shape (limits,
             connections) [MW], and the limits' numbers.
         """
         g = self.at.values(state)[:, 0]
@@ -186,9 +188,19 @@ class _Corners:
         near = np.argsort((self.allowed - g) / scale, kind="stable")[:LIMIT_ROWS]
         slope = self._slopes(state, direction, near, np.zeros_like(near))
         used = np.where(slope > 0.0, x, 0.0)
-        injection = np.repeat(self.other[:, None], len(near), axis=1)
+        seen = self._use(direction, used)
+        columns = np.arange(len(near))
+        for step in USE_STEPS:
+            slope = self._slopes(seen, direction, near, columns)
+            used = np.clip(used + step * x * np.sign(slope), 0.0, x)
+            seen = self._use(direction, used)
+        return seen, used, near
+
+    def _use(self, direction: Complexes, used: Floats) -> AcState:
+        """Solve the uses of envelopes, shape (columns, connections) [MW]."""
+        injection = np.repeat(self.other[:, None], len(used), axis=1)
         np.add.at(injection, self.node, direction[:, None] * used.T)
-        return self.at.state(injection), used, near
+        return self.at.state(injection)
 
     def _slopes(self, state: AcState, direction: Complexes, limits: Ints, columns: Ints) -> Floats:
         """Derivative of limits by the envelopes, shape (limits, connections)."""
@@ -201,14 +213,14 @@ class _Corners:
     def rows(self, x: Floats) -> tuple[Floats, Floats, list[int]]:
         """Return rows A x' <= b around x of the limits nearest to binding, and their numbers.
 
-        Each limit is linearised at its own worst vertex: who relieves it is not counted on.
+        Each limit is linearised at its own worst use: who relieves it is not counted on.
         """
         blocks, rooms, numbers = [], [], []
         for state, direction in zip(self.states(x), self.directions, strict=True):
-            vertices, used, near = self._vertices(state, direction, x)
+            worst, used, near = self._worst_uses(state, direction, x)
             columns = np.arange(len(near))
-            slope = np.maximum(self._slopes(vertices, direction, near, columns), 0.0)
-            g = self.at.values(vertices)[near, columns]
+            slope = np.maximum(self._slopes(worst, direction, near, columns), 0.0)
+            g = self.at.values(worst)[near, columns]
             blocks.append(slope)
             rooms.append(self.allowed[near] - g + (slope * used).sum(axis=1))
             numbers += near.tolist()

@@ -130,7 +130,7 @@ def test_brings_a_whole_feeder_back_within_its_margin(share: float) -> None:
         correct_setpoints(at, other, units, margin)
         took.append(time.process_time() - began)
     assert min(took) < 0.3
-    assert len(answer.before) > 5
+    assert len(answer.before) > 3
     assert answer.unmended == ()
     assert answer.binding
     np.add.at(other, at.nodes_of(units.bus), answer.p_mw + 1j * answer.q_mvar)

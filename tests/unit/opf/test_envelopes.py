@@ -12,9 +12,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from data.errors import InputError
-from opf.limits import limit_gradients
 from opf.problems.envelopes import (
-    FAIRNESS_RULES,
     Connections,
     Envelopes,
     FairnessRule,
@@ -95,34 +93,6 @@ def test_any_use_inside_the_envelopes_keeps_the_limits(rule: FairnessRule, tan: 
     mixed = np.where(draw.random((count, columns)) < 0.5, fed, drawn)
     for load in (QUIET, 1.2):
         assert worst(use(connections, load, mixed)) < 3e-5
-
-
-@pytest.mark.parametrize("rule", FAIRNESS_RULES)
-def test_nobody_held_by_a_limit_can_get_more_unless_somebody_with_no_more_gets_less(
-    rule: FairnessRule,
-) -> None:
-    """The definition itself. Who has more is taken off; everybody else keeps what is theirs, and of
-    that uses what hurts the limit most. Still, a little more for one is too much for the grid.
-    """
-    at = rural_monitored()
-    connections, answer = shared(rule)
-    x, request = answer.export.p_mw, connections.export_mw
-    level = x if rule == "max_min" else x / request
-    held = [row for row, why in enumerate(answer.export.held_by) if why != "request"][::6]
-    assert len(held) > 10
-    node, injection = at.nodes_of(connections.bus), load_by_node(NOON, QUIET)
-    np.add.at(injection, node, x + 0j)
-    state = at.state(injection)
-    names = [" ".join(map(str, at.name(k))) for k in range(len(at.limits))]
-    cases = np.zeros((len(x), len(held)))
-    for column, row in enumerate(held):
-        limit = np.array([names.index(answer.export.held_by[row])])
-        slope, _ = limit_gradients(at.solver, state, at.limits, limit, np.zeros_like(limit))
-        hurts = slope[node, 0] > 0.0
-        cases[:, column] = np.where(hurts & (level <= level[row] * (1.0 + 1e-6)), x, 0.0)
-        cases[row, column] = 1.02 * x[row]
-    report = use(connections, QUIET, cases.astype(complex))
-    assert {each.period for each in report.violations} == set(range(len(held)))
 
 
 def test_the_rules_differ_as_their_definitions_do() -> None:

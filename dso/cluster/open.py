@@ -33,6 +33,7 @@ SETTINGS: Final[Mapping[str, object]] = {
     "distributed.scheduler.work-stealing": False,
     "distributed.admin.tick.limit": "1h",
     "distributed.worker.multiprocessing-method": METHOD,
+    "distributed.worker.preload": ["dso.cluster.worker_setup"],
 }
 
 

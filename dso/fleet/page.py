@@ -95,7 +95,7 @@ def render_fleet(case: ClearingCase, file: FleetFile, run: FleetRun) -> bytes:
             ),
             map=None,
             figures=tuple(_figures(case, day, run, file)),
-            tables=(_kinds_table(run, h), _cars_table(file, run), _shortfall_table(run)),
+            tables=(_kinds_table(run, h), _cars_table(file, run, h), _shortfall_table(run)),
             simbench=case.network.name.startswith("simbench:"),
         )
     )  # fmt: skip
@@ -306,7 +306,7 @@ def _kinds_table(run: FleetRun, mtu_h: float) -> PlannerTable:
     )  # fmt: skip
 
 
-def _cars_table(file: FleetFile, run: FleetRun) -> PlannerTable:
+def _cars_table(file: FleetFile, run: FleetRun, mtu_h: float) -> PlannerTable:
     cars, rows = file.fleet.cars, []
     if cars is not None:
         held = {
@@ -315,7 +315,7 @@ def _cars_table(file: FleetFile, run: FleetRun) -> PlannerTable:
             for member in each.members
         }
         last = run.kinds["cars"].stored[:, -1]
-        ends = run.kinds["cars"].stored.shape[1] * 0.25
+        ends = run.kinds["cars"].stored.shape[1] * mtu_h
         for k, car in enumerate(cars.ids):
             stays = cars.departure_h[k] > ends
             rows.append(

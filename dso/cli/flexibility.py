@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 REQUEST_MARKER: Final = "request_summary.json"
 TENDER_MARKER: Final = "tender.json"
 PURCHASE_MARKER: Final = "purchase.json"
+SHORTAGE_MAX: Final = 1e6
 EXITS: Final = {"green": 0, "yellow": 0, "orange": 4, "red": 3}
 DESCRIPTION: Final = """\
 Procure flexibility for what the energy market does not solve: request it from an outlook, conclude
@@ -113,7 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _request(arguments: argparse.Namespace) -> int:
     from data.canonical import pretty_json
-    from data.errors import refuse_if_any
+    from data.errors import InputError, Problem, refuse_if_any
     from data.study import read_study
     from dso.flexibility.request import (
         Issue,
@@ -127,6 +128,9 @@ def _request(arguments: argparse.Namespace) -> int:
     from opf.problems.scenario_limits import expected_grid
 
     refuse_output(arguments, REQUEST_MARKER)
+    if arguments.revision < 1:
+        what = f"is {arguments.revision}"
+        raise InputError([Problem(where="--revision", what=what, remedy="count from 1")])
     case = read_study(arguments.study)
     points = _points(arguments, case)
     refuse_if_any(unknown_elements(case, points))
@@ -204,6 +208,7 @@ def _tender(arguments: argparse.Namespace) -> int:
 
 
 def _buy(arguments: argparse.Namespace) -> int:
+    from data.errors import InputError, Problem
     from data.readers.result_folder import read_result
     from data.study import read_study
     from data.study.order_fields import context_of
@@ -215,6 +220,10 @@ def _buy(arguments: argparse.Namespace) -> int:
     from opf.problems.held_positions import held_case
 
     refuse_output(arguments, PURCHASE_MARKER)
+    if not 0.0 < arguments.shortage_price <= SHORTAGE_MAX:
+        what = f"is {arguments.shortage_price:g}"
+        remedy = f"state a price above 0 and up to {SHORTAGE_MAX:g} EUR/MWh"
+        raise InputError([Problem(where="--shortage-price", what=what, remedy=remedy)])
     case = read_study(arguments.study)
     held = held_case(case, read_result(arguments.result or arguments.study, case))
     points = {point.id: point for point in _points(arguments, case)}

@@ -211,6 +211,11 @@ def test_bad_files_are_refused_with_every_problem(
                  "Period Out Of Bounds: 2016-01-21", "unknown field 'extra'"):  # fmt: skip
         assert said in told
     assert not (tmp_path / "out").exists()
+    for price in ("nan", "-1", "0"):
+        words = ("buy", folder / "study", "--points", folder / "points.json",
+                 "--shortage-price", price, "--out", tmp_path / "out")  # fmt: skip
+        assert _dso(*words) == 2
+        assert "--shortage-price" in capsys.readouterr().err
 
 
 def _purchase(folder: Path, held: ClearingCase) -> tuple[Purchase, tuple[Any, ...]]:

@@ -6,11 +6,14 @@ Run with `make bench-forecast`; the folder of series is read from DSO_REFERENCE_
 
 from __future__ import annotations
 
+import argparse
+import pickle
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from typing import Final
+from pathlib import Path
+from typing import Final, TypeVar
 
 import numpy as np
 
@@ -23,7 +26,9 @@ from benchmarks.forecast_sets import COVERAGE_HEAD, ScoredMonth, coverage_row
 from benchmarks.forecast_solar import SIMPLE, score_solar
 from benchmarks.forecast_wind import wind_table
 from benchmarks.machine import REPOSITORY, describe_machine
+from data.canonical import sha256_hex, write_atomically
 
+T = TypeVar("T")
 TITLE: Final = "Forecasts"
 LOAD: Final = "GEFCom2014-L, month ahead"
 SOLAR: Final = "GEFCom2014-S, day ahead"
@@ -55,12 +60,18 @@ the first two of those scored. November to January come after a model that has o
 winter and early spring."""
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Measure everything, print it and put it into the document."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--resume", type=Path, metavar="DIR",
+        help="keep each part there and take what a run of the same code left",
+    )  # fmt: skip
+    folder = parser.parse_args(argv).resume
     began = time.perf_counter()
-    load = score_load(_say)
-    solar = score_solar(_say)
-    meters = tables(progress=_say)
+    load = kept(folder, "load", lambda: score_load(_say))
+    solar = kept(folder, "solar", lambda: score_solar(_say))
+    meters = tables(_say, lambda what, measure: kept(folder, what, measure))
     pictures = draw_pictures({LOAD: load, SOLAR: solar}, EDGES_H, REPOSITORY / "docs" / "pictures")
     body = describe(load, solar, meters, time.perf_counter() - began)
     sys.stdout.write(body + "\n")
@@ -68,6 +79,21 @@ def main() -> int:
         _say(f"drawn: {path.name}")
     replace_section(TITLE, body)
     return 0
+
+
+def kept(folder: Path | None, what: str, measure: Callable[[], T]) -> T:
+    """Return a part that an earlier run left in a folder, else measure and leave it there."""
+    if folder is None:
+        return measure()
+    path = folder / f"{sha256_hex(what.encode())[:16]}.pickle"
+    if path.exists():
+        _say(f"taken from {path}: {what}")
+        held: T = pickle.loads(path.read_bytes())  # noqa: S301 - the user's own folder
+        return held
+    made = measure()
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, pickle.dumps(made))
+    return made
 
 
 def describe(

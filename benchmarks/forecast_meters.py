@@ -99,13 +99,20 @@ class MeterTable:
         return "\n\n".join([f"### {self.title}", table, *self.notes])
 
 
-def tables(progress: Say = lambda _: None) -> list[MeterTable]:
+Keep = Callable[[str, Callable[[], MeterTable]], MeterTable]
+
+
+def tables(
+    progress: Say = lambda _: None, keep: Keep = lambda _, measure: measure()
+) -> list[MeterTable]:
     """Measure everything about many meters.
 
     Parameters
     ----------
     progress : callable
         Told what is being done.
+    keep : callable
+        Given the name of a part and how to measure it, returns it.
 
     Raises
     ------
@@ -121,7 +128,7 @@ def tables(progress: Say = lambda _: None) -> list[MeterTable]:
         ("statsforecast", compare_with_statsforecast),
     ):
         progress(f"meters: {what}")
-        made.append(measure())
+        made.append(keep(f"meters: {what}", measure))
     return made
 
 

@@ -29,6 +29,7 @@ Future = Any
 POLL_S: Final = 0.5
 RETRY_CONNECT_S: Final = 0.5
 ASK_S: Final = 2.0
+ANSWER_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,13 +264,16 @@ def _collect(
 def _report_of(future: Future, job: Job) -> JobReport | None:
     """Return what a future says of its job; None where the connection took it away."""
     if future.status == "finished":
-        report: JobReport = future.result(timeout=ASK_S)
+        try:
+            report: JobReport | None = future.result(timeout=ANSWER_S)
+        except Exception:  # noqa: BLE001 - the worker that holds the answer is gone or busy
+            report = read_report(job)  # what counts is the folder; without it the job is asked anew
         # Its folder was missing when this run began, whichever attempt has made it since.
-        return dataclasses.replace(report, ran=True)
+        return None if report is None else dataclasses.replace(report, ran=True)
     if future.status != "error":
         return None
     return JobReport(
-        name=job.name, key=job.key, status=REFUSED, reason=_fault(future.exception(timeout=ASK_S)),
+        name=job.name, key=job.key, status=REFUSED, reason=_fault(future.exception(timeout=ANSWER_S)),
         output_sha256="", ran=True,
     )  # fmt: skip
 

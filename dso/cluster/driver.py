@@ -272,10 +272,10 @@ def _report_of(future: Future, job: Job) -> JobReport | None:
         return None if report is None else dataclasses.replace(report, ran=True)
     if future.status != "error":
         return None
+    reason = _fault(future.exception(timeout=ANSWER_S))
     return JobReport(
-        name=job.name, key=job.key, status=REFUSED, reason=_fault(future.exception(timeout=ANSWER_S)),
-        output_sha256="", ran=True,
-    )  # fmt: skip
+        name=job.name, key=job.key, status=REFUSED, reason=reason, output_sha256="", ran=True
+    )
 
 
 def _fault(error: BaseException | None) -> str:

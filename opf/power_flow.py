@@ -34,8 +34,10 @@ Complexes = NDArray[np.complex128]
 
 TOLERANCE_PU: Final = 1e-12
 ITERATIONS_MAX: Final = 200
-# Up to this size one dense product is quicker than a sparse triangular solve or sweeps.
+# Up to this size one dense product is quicker than a sparse triangular solve, and on radial grids
+# than sweeps.
 DENSE_NODES_MAX: Final = 600
+RADIAL_DENSE_NODES_MAX: Final = 300
 # Newton's steps on a tree, the step after which the next one would be rounding [pu], and columns
 # whose adjoints are solved at once.
 NEWTON_STEPS_MAX: Final = 20
@@ -67,7 +69,10 @@ class NodalSolver:
         if self.size == 0:
             self.no_load = np.zeros(0, dtype=complex)
             return
-        if self.size <= DENSE_NODES_MAX:
+        dense_max = DENSE_NODES_MAX
+        if grid.radial:
+            dense_max = min(dense_max, RADIAL_DENSE_NODES_MAX)
+        if self.size <= dense_max:
             self._dense = np.linalg.inv(self.a.toarray())
         else:
             self._lu = linalg.splu(self.a)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 import warnings
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -153,8 +157,24 @@ class Desk:
         }
 
 
-def make_desk(url: str | None, folder: Path, limits: ApiLimits = GENEROUS) -> Desk:
-    services = open_services(url, out=folder, keys=folder / "keys")
+@cache
+def _furnished() -> Path:
+    """Return a folder with keys and a store that has all tables and the register, made once."""
+    folder = Path(tempfile.mkdtemp(prefix="gridclear-desk-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    services = open_services(None, out=folder, keys=folder / "keys")
     fill_register(services)
     set_simulated_now(services.store, NOW)
+    services.close()
+    return folder
+
+
+def make_desk(url: str | None, folder: Path, limits: ApiLimits = GENEROUS) -> Desk:
+    if url is None:
+        shutil.copytree(_furnished(), folder, dirs_exist_ok=True)
+        services = open_services(None, out=folder, keys=folder / "keys")
+    else:
+        services = open_services(url, out=folder, keys=folder / "keys")
+        fill_register(services)
+        set_simulated_now(services.store, NOW)
     return Desk(services, folder, limits)

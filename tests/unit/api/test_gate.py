@@ -13,7 +13,7 @@ from dso.api.tokens import Caller
 from dso.store.book import BookKey, BookOrder, close_book
 from tests.support.api_market import DAY, GATE, ROLES, Desk
 
-ORDERS = 400
+ORDERS = 240
 SENDERS = 8
 
 

@@ -23,6 +23,8 @@ from tests.support.cases import generation, storage
 FEEDER = "1-MV-rural--2-sw"
 # The worst hours of a windy day in summer: every limit of the upper voltage is at stake.
 NOON = datetime(2016, 7, 25, 8, 0, tzinfo=UTC)
+# A calm night before the wind came: what the market expected is far too little.
+KNOWN_BEFORE = timedelta(hours=36)
 PRICE = {"Biomass": 60.0, "Hydro": 5.0}
 
 
@@ -63,10 +65,10 @@ def load_by_node(at_utc: datetime, share: float = 1.0) -> np.ndarray:
 
 @cache
 def rural_positions(start: datetime = NOON, count: int = 4) -> Positions:
-    """Clear some quarter-hours on readings of the last one known half an hour before them."""
+    """Clear some quarter-hours on readings of a day and a half before: a poor forecast."""
     grid, fleet = rural_grid(), rural_fleet()
     network, periods = grid.network, Periods(start=start, count=count)
-    known = profiles_for(grid, Periods(start=start - timedelta(minutes=45), count=1))
+    known = profiles_for(grid, Periods(start=start - KNOWN_BEFORE, count=1))
     lasting = {
         name: np.repeat(getattr(known, name), count, axis=0)
         for name in ("load_p_mw", "load_q_mvar", "sgen_p_mw", "sgen_q_mvar")

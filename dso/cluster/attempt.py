@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -60,13 +61,19 @@ def run_job(job: Job, expected: Versions | None = None) -> JobReport:
     attempts.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=attempts))
     scratch.chmod(0o755)
-    finished = _perform(job, scratch)
+    held = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY)
     try:
+        finished = _perform(job, scratch)
+        # Cleared away meanwhile, and made anew by a later file: then earlier files are missing.
+        if not os.path.samestat(os.fstat(held), scratch.stat()):
+            raise FileNotFoundError(errno.ENOENT, "the attempt was cleared away", str(scratch))
         finished.rename(folder)
     except OSError as error:
         if error.errno not in _THERE_ALREADY:
             raise
         # Another attempt was first: its folder stays, this one goes.
+    finally:
+        os.close(held)
     shutil.rmtree(scratch, ignore_errors=True)
     report = read_report(job)
     if report is None:

@@ -121,16 +121,15 @@ def iterate_jobs(
             there.append(report)
     tally.before = len(there)
     yield from there
-    try:
-        for report in _drive(missing, cluster, chosen, tally, listen):
-            if report.status in (FAILED, REFUSED):
-                tally.failed += 1
-            else:
-                tally.done += 1
-            yield report
-    finally:
-        for folder in {Path(job.folder).parent for job in jobs}:
-            _remove_attempts(folder)
+    for report in _drive(missing, cluster, chosen, tally, listen):
+        if report.status in (FAILED, REFUSED):
+            tally.failed += 1
+        else:
+            tally.done += 1
+        yield report
+    # Not after an interruption: workers may be about to give their results a name.
+    for folder in {Path(job.folder).parent for job in jobs}:
+        _remove_attempts(folder)
 
 
 def _remove_attempts(folder: Path) -> None:

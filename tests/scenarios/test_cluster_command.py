@@ -137,6 +137,8 @@ def test_a_task_that_ends_every_worker_is_named_and_stops_nobody(
     def end_workers_at_work_on_it() -> None:
         seen: set[str] = set()
         while not ended.wait(0.005):
+            if not (tmp_path / "out" / ATTEMPTS).is_dir():
+                continue  # the run is over and has cleared it away
             for attempt in set(os.listdir(tmp_path / "out" / ATTEMPTS)) - seen:  # noqa: PTH208
                 seen.add(attempt)
                 (worker,) = asking.run(os.getpid).values()

@@ -312,8 +312,9 @@ def files(folder: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.parametrize("made_anew", [False, True])
 def test_an_attempt_whose_place_was_cleared_away_leaves_no_result(
-    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made_anew: bool
 ) -> None:
     from dso.cluster import attempt
     from dso.cluster.driver import _remove_attempts
@@ -324,10 +325,15 @@ def test_an_attempt_whose_place_was_cleared_away_leaves_no_result(
     def cleared_meanwhile(job: Job, scratch: Path) -> Path:
         finished = perform(job, scratch)
         _remove_attempts(tmp_path)
+        if made_anew:
+            finished.mkdir(parents=True)
+            (finished / "late.csv").write_text("late")
         return finished
 
     monkeypatch.setattr(attempt, "_perform", cleared_meanwhile)
     with pytest.raises(FileNotFoundError):
         run_job(job)
+    assert not Path(job.folder).exists()
+    _remove_attempts(tmp_path)
     assert list(tmp_path.iterdir()) == []
     _remove_attempts(tmp_path)  # nothing there is no error

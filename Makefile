@@ -19,7 +19,7 @@ OUT ?= out/day
 WORKERS := -n auto --dist loadfile --no-loadscope-reorder
 PYTEST_ARGS ?=
 
-.PHONY: help setup day test test-long test-quick bench-clearing bench-simbench bench-orders bench-ledger bench-tamper bench-settlement bench-sweep bench-margins bench-forecast bench-meters bench-store bench-api bench-chaos bench-evm check format coverage lock clean
+.PHONY: help setup day test test-long test-quick bench-clearing bench-simbench bench-orders bench-ledger bench-tamper bench-settlement bench-sweep bench-margins bench-forecast bench-meters bench-store bench-api bench-chaos bench-closed-loop bench-scale bench-cluster bench-growth bench-evm check format coverage lock clean
 
 help: ## list the targets
 	@echo "Gridclear: the targets of this Makefile"
@@ -99,6 +99,18 @@ KILLS ?= 50
 FEEDER ?= 1-MV-rural--2-sw
 bench-chaos: setup ## a week of the market, 50 kills: DAYS=7 KILLS=50 FEEDER=1-MV-rural--2-sw
 	@$(BIN)/python -m benchmarks.chaos --days $(DAYS) --kills $(KILLS) --feeder $(FEEDER)
+
+bench-closed-loop: setup ## a day of 192 devices over the broker, without and with correction (DSO_TEST_MQTT_URL)
+	@$(BIN)/python -m benchmarks.closed_loop
+
+bench-scale: setup ## medium and low voltage in one clearing: time, memory, growth with zones
+	@$(BIN)/python -m benchmarks.scale
+
+bench-cluster: setup ## 24 feeders on a local cluster, one worker and two; a worker killed, a scheduler lost
+	@$(BIN)/python -m benchmarks.cluster
+
+bench-growth: setup ## fit the cost of clearings to measured runs: what a million points need
+	@$(BIN)/python -m benchmarks.growth
 
 check: setup ## format, lint, types, import directions, nothing private committed
 	$(BIN)/ruff format --check .

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dispatch.instruction_log import InstructionLog
     from dispatch.messages import Heard
     from dso.realtime.channels import OpenChannel
+    from dso.realtime.keep import TelemetryKeeper
 
 DEFAULT_LOG: Final = Path("out/dispatch/instructions.jsonl")
 POLL_S: Final = 0.2
@@ -78,7 +79,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     send.add_argument("--reason", default="", metavar="TEXT", help="why, for who is affected")
     send.add_argument("--wait", type=float, default=15.0, metavar="S", help="wait at most [s]")
     listen = action("listen", "print what devices say, and answer them", channel=True)
-    follow = action("follow", "send the setpoints of a running market, and listen", channel=True)
+    listen.add_argument("--store", metavar="URL", help="database that keeps what devices report")
+    listen.add_argument("--feeder", metavar="ID", help="where they are; with --store")
+    follow = action("follow", "send what a running market tells, and keep reports", channel=True)
     follow.add_argument("--store", required=True, metavar="URL", help="the market's database")
     follow.add_argument("--market", required=True, metavar="ID", help="id of the rule set")
     follow.add_argument("--feeder", required=True, metavar="ID", help="id of the feeder")
@@ -158,14 +161,29 @@ def _send(arguments: argparse.Namespace) -> int:
 
 
 def _listen(arguments: argparse.Namespace) -> int:
-    opened, desk, _ = _desk(arguments)
-    return _keep_listening(arguments, opened, desk, lambda _: None)
+    from contextlib import closing
+
+    from data.errors import InputError, Problem
+    from dso.realtime.keep import TelemetryKeeper
+    from dso.store import Store
+
+    if (arguments.store is None) != (arguments.feeder is None):
+        what = "--store and --feeder belong together"
+        raise InputError([Problem(where="dso dispatch listen", what=what)])
+    if arguments.store is None:
+        opened, desk, _ = _desk(arguments)
+        return _keep_listening(arguments, opened, desk)
+    with closing(Store.open(arguments.store)) as store:
+        opened, desk, _ = _desk(arguments)
+        keeper = TelemetryKeeper(store, arguments.feeder)
+        return _keep_listening(arguments, opened, desk, keeper=keeper)
 
 
 def _follow(arguments: argparse.Namespace) -> int:
     from contextlib import closing
 
     from dso.realtime.follow import SetpointFollower
+    from dso.realtime.keep import TelemetryKeeper
     from dso.store import Store
 
     with closing(Store.open(arguments.store)) as store:
@@ -181,16 +199,18 @@ def _follow(arguments: argparse.Namespace) -> int:
                 asked_at[:] = [now]
                 _print_activations(follower.turn(now))
 
-        return _keep_listening(arguments, opened, desk, tell)
+        keeper = TelemetryKeeper(store, arguments.feeder)
+        return _keep_listening(arguments, opened, desk, tell, keeper)
 
 
 def _keep_listening(
     arguments: argparse.Namespace,
     opened: OpenChannel,
     desk: Dispatcher,
-    tell: Callable[[datetime], None],
+    tell: Callable[[datetime], None] = lambda _: None,
+    keeper: TelemetryKeeper | None = None,
 ) -> int:
-    """Print what is heard until time is over, telling what there is to tell in between."""
+    """Print and keep what is heard until time is over, telling what there is to tell in between."""
     from dso.clock import Stopwatch, SystemClock
 
     clock, watch, was_up = SystemClock(), Stopwatch.start(), None
@@ -200,13 +220,19 @@ def _keep_listening(
             print(f"{again} unanswered instructions sent again")
         while arguments.for_s is None or watch.elapsed_s() < arguments.for_s:
             tell(clock.now())
-            for message in desk.listen(POLL_S):
+            heard = desk.listen(POLL_S)
+            for message in heard:
                 print(f"{clock.now():%H:%M:%S}Z {_words(message)}", flush=True)
+            if keeper is not None:
+                keeper.take(heard, clock.now())
+                keeper.write(clock.now())
             if opened.is_up() != was_up:
                 was_up = opened.is_up()
                 state = "connected" if was_up else f"no way to it: {opened.trouble()}"
                 print(f"{clock.now():%H:%M:%S}Z {opened.name}: {state}", flush=True)
     finally:
+        if keeper is not None:
+            keeper.write(clock.now(), at_once=True)
         desk.close()
     return 0
 

@@ -46,7 +46,7 @@ def tell_setpoints(desk: Desk, due: DueCycle) -> CycleResult:
     watts = quantise_mw(schedule.position_mw[:, period]) * WATTS_PER_MW
     vars_ = quantise_mw(schedule.position_mvar[:, period]) * WATTS_PER_MW
     told = [
-        (order.asset or f"order:{order.id}", format_utc(due.first_period), round(p), round(q))
+        (order.asset or f"order:{order.id}", format_utc(due.first_period), round(p), round(q), None)
         for order, p, q in zip(schedule.orders, watts.tolist(), vars_.tolist(), strict=True)
     ]
     store = desk.services.store

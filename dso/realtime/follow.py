@@ -68,7 +68,7 @@ class SetpointFollower:
             Told(
                 asset=each.asset,
                 kind="setpoint",
-                reason=f"position of {self._market} on {self._feeder}",
+                reason=each.reason or f"position of {self._market} on {self._feeder}",
                 p_w=each.p_w,
                 q_var=each.q_var,
                 valid_from=each.period_start,

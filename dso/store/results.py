@@ -73,7 +73,17 @@ def add_results(connection: Connection, key: StageKey, tables: Mapping[str, Rows
 
 
 def add_setpoints(connection: Connection, key: StageKey, rows: Rows) -> None:
-    """Keep what assets were told; told once, it is not changed by telling it again."""
+    """Keep what assets were told; told once, it is not changed by telling it again.
+
+    Parameters
+    ----------
+    connection : Connection
+        With a transaction begun.
+    key : StageKey
+        The run they belong to.
+    rows : sequence of sequences
+        Asset, beginning, W, var, and the reason where it is more than the market's position.
+    """
     number = run_number(connection, key)
     names = [column.name for column in SETPOINT.columns]
     make: Any = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert

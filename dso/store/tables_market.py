@@ -81,6 +81,7 @@ SETPOINT: Final = Table(
     utc("period_start", key=True),
     whole("told_w"),
     whole("told_var"),
+    Column("reason", Text, nullable=True),
     comment="What an asset was told for a period [W, var]; of the day-ahead run.",
 )
 DELIVERY: Final = Table(

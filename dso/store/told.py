@@ -13,12 +13,13 @@ from dso.store.tables import CYCLE_RUN, SETPOINT
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToldSetpoint:
-    """Injection of one asset from ``period_start`` on [W, var]."""
+    """Injection of one asset from ``period_start`` on [W, var], and why if not by the market."""
 
     asset: str
     period_start: datetime
     p_w: int
     q_var: int
+    reason: str | None = None
 
 
 def newest_setpoints(
@@ -42,7 +43,7 @@ def newest_setpoints(
     """
     told, run = SETPOINT.c, CYCLE_RUN.c
     query = (
-        select(told.asset, told.period_start, told.told_w, told.told_var)
+        select(told.asset, told.period_start, told.told_w, told.told_var, told.reason)
         .join(CYCLE_RUN, run.id == told.run_id)
         .where(
             run.market == market,
@@ -54,8 +55,12 @@ def newest_setpoints(
     )
     found = {
         asset: ToldSetpoint(
-            asset=asset, period_start=parse_utc(start), p_w=int(p_w), q_var=int(q_var)
+            asset=asset,
+            period_start=parse_utc(start),
+            p_w=int(p_w),
+            q_var=int(q_var),
+            reason=reason,
         )
-        for asset, start, p_w, q_var in connection.execute(query)
+        for asset, start, p_w, q_var, reason in connection.execute(query)
     }
     return tuple(found.values())

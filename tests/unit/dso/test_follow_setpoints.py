@@ -40,7 +40,7 @@ def told(store: Store, feeder: str, rows: list[tuple[str, datetime, int, int]]) 
     key = StageKey(market="m", feeder=feeder, kind="day_ahead", first_period=NOON)
     store.begin_stage(key, input_sha256="0" * 64)
     with store.transaction() as connection:
-        add_setpoints(connection, key, [(a, format_utc(at), p, q) for a, at, p, q in rows])
+        add_setpoints(connection, key, [(a, format_utc(at), p, q, None) for a, at, p, q in rows])
 
 
 def follower(

@@ -185,6 +185,33 @@ def read_messages(
     return inbox
 
 
+def message_from_plain(
+    entry: object,
+    context: OrderContext,
+    isps: LocalIsps,
+    points: Mapping[str, CongestionPoint],
+    problems: list[Problem],
+) -> Inbox:
+    """Return an inbox with one message, as an entry of a file states it.
+
+    Parameters
+    ----------
+    entry : object
+        A JSON object.
+    context : OrderContext
+        The network that buses refer to.
+    isps : LocalIsps
+        The local day that it must be about.
+    points : mapping of id to CongestionPoint
+        An offer without buses of its own acts at those of its point.
+    problems : list of Problem
+        Collects what is wrong; with new ones in it the inbox does not count.
+    """
+    inbox = Inbox()
+    _take(ProcurementReader("message", entry, problems, context), isps, points, inbox)
+    return inbox
+
+
 def _take(
     reader: ProcurementReader,
     isps: LocalIsps,

@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request, Response
 from dso.api import (
     routes_access,
     routes_collateral,
+    routes_flexibility,
     routes_forecasts,
     routes_ledger,
     routes_market,
@@ -33,7 +34,7 @@ here. Instants carry an offset; energy is Wh, power in orders MW, money micro-EU
 problem+json and list every problem."""
 ROUTES: Final = (
     routes_access, routes_market, routes_orders, routes_collateral, routes_results, routes_runs,
-    routes_forecasts, routes_studies, routes_meters, routes_ledger,
+    routes_forecasts, routes_flexibility, routes_studies, routes_meters, routes_ledger,
 )  # fmt: skip
 SCHEMAS: Final = (ProblemBody, BulkOrders, BulkReadings, StudyRequest)
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from dso.scheduler.operation import Operation
     from dso.store import Connection, DueCycle
     from dso.store.register import V
+    from flexibility.procurement.records import CongestionPoint
 
 DAYS_AHEAD_MAX: Final = 8
 DAYS_KEPT: Final = 200
@@ -52,6 +53,10 @@ class TradingDay:
         What the rule set makes of prices and powers.
     collateral : CollateralRules or None
         How the worst case of an order is counted; None: no collateral is asked for.
+    timezone : str
+        The market's zone.
+    congestion_points : tuple of CongestionPoint
+        What flexibility is bought for.
     """
 
     gate: datetime
@@ -59,6 +64,8 @@ class TradingDay:
     last_round_gate: datetime | None = None
     order_rules: OrderRules = NO_RULES
     collateral: CollateralRules | None = None
+    timezone: str = "Europe/Berlin"
+    congestion_points: tuple[CongestionPoint, ...] = ()
 
 
 class Calendar(Protocol):
@@ -110,7 +117,7 @@ class OperationCalendar:
         return known
 
     def _make_day(self, feeder: str, day: date) -> TradingDay:
-        rules = self._rules(feeder, day)
+        settings, rules = self._operation.rules_on(self._source(feeder), day)
         delivery = DeliveryDay(day=day, timezone=rules.timezone, mtu_minutes=rules.mtu_minutes)
         rounds = intraday_rounds(rules, delivery.periods)
         return TradingDay(
@@ -119,6 +126,8 @@ class OperationCalendar:
             last_round_gate=rounds[-1].gate if rounds else None,
             order_rules=rules.order_rules,
             collateral=_collateral_rules(rules),
+            timezone=rules.timezone,
+            congestion_points=settings.congestion_points,
         )
 
     def network(self, feeder: str, day: date) -> Network:

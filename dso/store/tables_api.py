@@ -170,3 +170,29 @@ DEPOSIT: Final = Table(
     Index("ix_deposit_party", "party"),
     comment="What parties left with the operator as collateral; negative: given back.",
 )
+FLEXIBILITY_MESSAGE: Final = Table(
+    "flexibility_message",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("message_id", String(36), nullable=False),
+    Column("kind", String(20), nullable=False),
+    identifier("party"),
+    identifier("participant", optional=True),
+    identifier("feeder"),
+    identifier("congestion_point"),
+    Column("day", String(10), nullable=False),
+    utc("received_at"),
+    Column("settles", String(36)),
+    digest("sha256"),
+    Column("content", Text, nullable=False),
+    UniqueConstraint("message_id", name="uq_flexibility_message_message_id"),
+    UniqueConstraint("settles", name="uq_flexibility_message_settles"),
+    CheckConstraint(
+        "kind IN ('FlexRequest', 'FlexOffer', 'FlexOfferRevocation', 'FlexOrder')", name="kind"
+    ),
+    CheckConstraint(
+        "(settles IS NULL) = (kind IN ('FlexRequest', 'FlexOffer'))", name="settles_an_offer"
+    ),
+    Index("ix_flexibility_message_feeder", "feeder", "day", "id"),
+    comment="Messages of flexibility procurement; an offer is ordered once or taken back once.",
+)

@@ -26,6 +26,7 @@ from dso.store import DueCycle
 from dso.store.due import set_simulated_now
 from dso.store.register import Register
 from dso.store.register_records import Asset, ConnectionPoint, Mandate, Party
+from flexibility.procurement.records import CongestionPoint
 
 with warnings.catch_warnings():  # it asks for a successor of httpx that nothing here needs
     warnings.simplefilter("ignore")
@@ -39,6 +40,9 @@ ROLES = {
     "op": "operator", "aud": "auditor", "plan": "planner", "meter": "meter_data",
     "agg": "aggregator", "rival": "aggregator", "pro": "prosumer", "sup": "supplier",
 }  # fmt: skip
+NORTH = CongestionPoint(
+    id="ea1.2026-01.grid.example:north", name="North", elements=(("trafo", 0),), buses=((3, 1.0),)
+)
 
 
 class OneFeeder:
@@ -61,6 +65,7 @@ class OneFeeder:
             periods=delivery.periods,
             last_round_gate=delivery.periods.end - timedelta(hours=6, minutes=30),
             collateral=self.collateral,
+            congestion_points=(NORTH,),
         )
 
     def network(self, feeder: str, day: date) -> Network | None:  # noqa: ARG002

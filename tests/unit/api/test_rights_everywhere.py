@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.api_market import DAY, ROLES, Desk, make_desk
+from tests.support.api_market import DAY, NORTH, ROLES, Desk, make_desk
 from tests.support.api_run import add_run
 
 TRADERS = {"aggregator", "prosumer", "supplier"}
@@ -62,6 +62,12 @@ ALLOWED: dict[tuple[str, str], set[str] | None] = {
     ("get", "/runs/{run}/limits"): GRID,
     ("post", "/runs/{run}/disclosure"): READERS,
     ("get", "/grid/demand"): ALL,
+    ("put", "/grid/demand"): {"operator"},
+    ("post", "/flexibility/offers"): TRADERS,
+    ("post", "/flexibility/revocations"): TRADERS,
+    ("post", "/flexibility/orders"): {"operator"},
+    ("get", "/flexibility/messages"): READERS,
+    ("get", "/flexibility/messages/{message_id}"): READERS,
     ("get", "/grid/supply"): ALL,
     ("get", "/grid/balance"): ALL,
     ("get", "/grid/status"): ALL,
@@ -83,12 +89,20 @@ ALLOWED: dict[tuple[str, str], set[str] | None] = {
     ("get", "/actions"): ALL,
     ("post", "/actions/{action}/disclosure"): ALL,
 }
+WRITES = ("post", "put")
 SPAN = {
     "from": "2026-11-22T00:00:00Z", "to": "2026-11-23T00:00:00Z", "day": DAY, "old": 1,
     "connection_point": "cp-pro", "bus": 17, "period_start": "2026-11-23T00:00:00Z",
 }  # fmt: skip
+OFFER: dict[str, Any] = {
+    "message_id": "6b1f4c9a-1f5e-4b42-9a0e-000000000001", "connection": "village/sgen:3",
+    "congestion_point": NORTH.id, "period": DAY, "expiration_date_time": "2026-11-22T20:00:00Z",
+    "options": [{"option_reference": "a", "price_eur": 4.56789,
+                 "isps": [{"power_w": -5000, "start": 49, "duration": 4}]}],
+}  # fmt: skip
+OTHER_ID = "6b1f4c9a-1f5e-4b42-9a0e-000000000002"
 # What of `pro` stands in no answer to anybody else: readings, prices of orders, secrets.
-MARKS = ("987654", "4.56789", "weather-service-of-pro")
+MARKS = ("987654", "4.56789", "weather-service-of-pro", OFFER["message_id"])
 STUDY = {"name": "secret-study", "files": {"study.toml": "x", "orders.json": "[]"}}
 
 
@@ -110,12 +124,14 @@ class World:
             "issued_at": "2026-11-22T09:00:00Z",
             "values": [{"period_start": "2026-11-23T09:00:00Z", "q50_w": 9876}],
         })  # fmt: skip
+        made("pro", "/flexibility/offers", OFFER)
         study = made("op", "/studies", STUDY)
         actions = desk.ask("pro", "GET", "/actions").json()["items"]
         self.order = order["id"]
         self.ids = {
             "order_id": order["id"], "connection_point": "cp-pro", "party": "pro", "run": run,
-            "log": "records", "index": 0, "action": actions[0]["action"],
+            "log": "records", "index": 0, "message_id": OFFER["message_id"],
+            "action": actions[0]["action"],
             "/registrations": registration["id"], "/forecasts/received": forecast["id"],
             "/studies": study["id"],
         }  # fmt: skip
@@ -152,6 +168,13 @@ class World:
             "/forecasts": {"json": {
                 "source": "x", "asset": "village/sgen:3", "issued_at": "2026-11-22T09:00:00Z",
                 "values": [{"period_start": "2026-11-23T09:00:00Z", "q50_w": 1}]}},
+            "/grid/demand": {"json": {}},
+            "/flexibility/offers": {"json": {**OFFER, "message_id": OTHER_ID}},
+            "/flexibility/revocations": {"json": {
+                "message_id": OTHER_ID, "flex_offer_message_id": OFFER["message_id"]}},
+            "/flexibility/orders": {"json": {
+                "flex_offer_message_id": OFFER["message_id"], "option_reference": "a",
+                "activation_factor": 1.0}},
             "/runs": {"json": cycle},
             "/grid/balance": {"json": cycle},
             "/runs/{run}/disclosure": {"json": {"record": self.desk.trade, "fields": ["bus"]}},
@@ -186,7 +209,7 @@ def test_the_table_names_every_endpoint_and_no_other(world: World) -> None:
 
 
 def ask(world: World, party: str | None, method: str, path: str) -> Any:
-    more = world.body(path) if method == "post" else {}
+    more = world.body(path) if method in WRITES else {}
     return world.desk.ask(party, method.upper(), world.fill(path), params=SPAN, **more)
 
 
@@ -194,7 +217,7 @@ def test_every_endpoint_admits_its_roles_and_no_other(world: World) -> None:
     checked = 0
     for (method, path), roles in ALLOWED.items():
         for party in (None, *ROLES):
-            if party in ("op", "pro") and method == "post":
+            if party in ("op", "pro") and method in WRITES:
                 continue  # whose writes would have effects; tested one by one elsewhere
             answer = ask(world, party, method, path)
             assert answer.status_code < HTTPStatus.INTERNAL_SERVER_ERROR, (path, party)
@@ -217,7 +240,8 @@ def test_what_is_anothers_is_like_what_is_not_there(world: World) -> None:
         if method == "get" and "{" in path and not path.startswith(("/ledger", "/runs/{run}/"))
     ]
     foreign += [("get", "/runs/{run}/orders/{order_id}/explanation"),
-                ("post", "/runs/{run}/disclosure"), ("post", "/orders/{order_id}/cancel"),
+                ("post", "/runs/{run}/disclosure"), ("post", "/flexibility/revocations"),
+                ("post", "/orders/{order_id}/cancel"),
                 ("post", "/actions/{action}/disclosure")]  # fmt: skip
     seen = set()
     for method, path in foreign:
@@ -234,7 +258,7 @@ def test_what_is_anothers_is_like_what_is_not_there(world: World) -> None:
     assert len(seen) >= 2 * len(foreign) - 6
     for _, path in foreign:
         owner = "op" if path.startswith("/studies") else "pro"
-        if path.endswith(("/cancel", "/result", "/disclosure")):
+        if path.endswith(("/cancel", "/result", "/disclosure", "/revocations")):
             continue
         assert ask(world, owner, "get", path).status_code == 200, path
 
@@ -258,6 +282,7 @@ def test_the_seeds_endpoints_are_all_here(world: World) -> None:
         ("get", "/trades"): ("get", "/trades"),
         ("get", "/grid/status"): ("get", "/grid/status"),
         ("get", "/grid/demand"): ("get", "/grid/demand"),
+        ("put", "/grid/demand"): ("put", "/grid/demand"),
         ("get", "/grid/supply"): ("get", "/grid/supply"),
         ("post", "/grid/balance"): ("post", "/grid/balance"),
         ("get", "/grid/stability"): ("get", "/grid/stability"),

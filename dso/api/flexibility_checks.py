@@ -1,0 +1,201 @@
+"""Messages of flexibility procurement, checked before they are kept: all problems at once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from datetime import datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data.errors import InputError, Problem
+from data.study.order_fields import OrderContext
+from dso.api.market import Asset, ConnectionPoint, Mandate, current, may_act
+from dso.api.problems import Refusal, not_found
+from dso.api.rights import own_only
+from dso.store.flexibility_messages import FlexMessage, Sight, find_message
+from dso.store.register import Register
+from flexibility.procurement.acceptance import Desk, judge_offers
+from flexibility.procurement.border import W_PER_MW, LocalIsps
+from flexibility.procurement.market_orders import option_id, orders_from_awards
+from flexibility.procurement.read_messages import Inbox, message_from_plain
+from flexibility.procurement.write_messages import order_to_plain
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from dso.api.flexibility_models import FlexOfferMessage, FlexOrderRequest
+    from dso.api.market import Market
+    from dso.api.tokens import Caller
+    from dso.store import Connection
+    from flexibility.procurement.records import CongestionPoint, FlexRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """A congestion point, its feeder, and the ISPs of a local day there."""
+
+    feeder: str
+    point: CongestionPoint
+    isps: LocalIsps
+
+    def read(self, entry: dict[str, Any], problems: list[Problem]) -> Inbox:
+        """Read one message about the point and the day."""
+        context = OrderContext(
+            period_count=len(self.isps.periods), bus_of_asset=None, running_buses=None
+        )
+        points = {self.point.id: self.point}
+        return message_from_plain(entry, context, self.isps, points, problems)
+
+
+def refuse_if_any(problems: list[Problem]) -> None:
+    """Raise `Refusal` 422 with all problems, if there are any."""
+    if problems:
+        raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, problems)
+
+
+def ground_of(market: Market, point: str, day: date) -> Ground:
+    """Return where a congestion point is on a day; raises `Refusal` 422 for an unknown one."""
+    for feeder in market.calendar.feeders():
+        try:
+            found = market.calendar.trading_day(feeder, day)
+        except InputError:
+            continue
+        for each in found.congestion_points:
+            if each.id == point:
+                isps = LocalIsps.of(found.periods, found.timezone)
+                return Ground(feeder=feeder, point=each, isps=isps)
+    what = f"none of this name on {day.isoformat()}"
+    raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, [Problem(where="congestion_point", what=what)])
+
+
+def sight_of(connection: Connection, caller: Caller, at: datetime) -> Sight | None:
+    """Return what a caller may see: requests of feeders it may trade on; None: everything."""
+    party = own_only(caller)
+    if party is None:
+        return None
+    points = {
+        point.id: point
+        for point in Register(ConnectionPoint).in_force(connection, at=at, known_at=at)
+    }
+    feeders = {point.feeder for point in points.values() if point.party == party}
+    feeders |= {
+        points[each.connection_point].feeder
+        for each in Register(Mandate).in_force(connection, at=at, known_at=at)
+        if each.agent == party
+        and each.scope == "trade"
+        and each.connection_point in points
+        and points[each.connection_point].party == each.grantor
+    }
+    return Sight(party=party, feeders=feeders)
+
+
+def check_request(ground: Ground, entry: dict[str, Any], at: datetime) -> None:
+    """Raise `Refusal` with everything that is wrong with a request."""
+    problems: list[Problem] = []
+    inbox = ground.read(entry, problems)
+    if any(request.expires_at <= at for request in inbox.requests):
+        problems.append(Problem(where="expiration_date_time", what="is not in the future"))
+    refuse_if_any(problems)
+
+
+def check_offer(
+    connection: Connection, caller: Caller, ground: Ground, offer: FlexOfferMessage, at: datetime
+) -> dict[str, Any]:
+    """Return an offer as `dso flexibility buy` reads it; raises `Refusal` with all problems."""
+    problems: list[Problem] = []
+    place = _connection(connection, caller, ground, offer.connection, at, problems)
+    entry: dict[str, Any] = {
+        "message": "FlexOffer",
+        "participant": caller.party,
+        **offer.model_dump(mode="json", exclude_none=True),
+        "received_at": at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "connection": offer.connection.partition("/")[2],
+    }
+    if place is not None:
+        entry["bus"] = place.bus
+    inbox = ground.read(entry, problems)
+    request = None
+    if offer.flex_request_message_id is not None:
+        request = _request(connection, caller, ground, offer.flex_request_message_id, at)
+    desk = Desk(
+        points={ground.point.id: ground.point},
+        requests={} if request is None else {request.message_id: request},
+        contracts={},
+        at=at,
+    )
+    _, rejections = judge_offers(inbox.offers, (), desk)
+    problems += [
+        Problem(where="offer", what=reason) for each in rejections for reason in each.reasons
+    ]
+    for each in inbox.offers:
+        for option in each.options:
+            largest_w = float(np.abs(option.injection_mw).max(initial=0.0)) * W_PER_MW
+            if place is not None and largest_w > place.import_w_max + place.export_w_max:
+                what = f"moves {largest_w:.0f} W, more than the connection's contract allows"
+                problems.append(Problem(where=f"option {option.reference}", what=what))
+    refuse_if_any(problems)
+    return entry
+
+
+def _connection(
+    connection: Connection, caller: Caller, ground: Ground, name: str, at: datetime,
+    problems: list[Problem],
+) -> ConnectionPoint | None:  # fmt: skip
+    asset = current(connection, Asset, name, at)
+    point = asset and current(connection, ConnectionPoint, asset.connection_point, at)
+    mine = point and may_act(connection, caller.party, point, ("trade",), at)
+    if not point or not mine:
+        remedy = "name an asset that you may trade for"
+        problems.append(Problem(where="connection", what="is unknown", remedy=remedy))
+        return None
+    if point.feeder != ground.feeder:
+        problems.append(Problem(where="connection", what=f"is not on feeder {ground.feeder}"))
+    return point
+
+
+def _request(
+    connection: Connection, caller: Caller, ground: Ground, message_id: str, at: datetime
+) -> FlexRequest | None:
+    kept = find_message(connection, message_id, sight_of(connection, caller, at))
+    if kept is None or kept.kind != "FlexRequest" or kept.day != ground.isps.day.isoformat():
+        return None
+    return ground.read(json.loads(kept.content), []).requests[0]
+
+
+def offer_of(connection: Connection, message_id: str, party: str | None) -> FlexMessage:
+    """Return an offer, of one party or of any; raises `Refusal` 404."""
+    kept = find_message(connection, message_id)
+    if kept is None or kept.kind != "FlexOffer" or party not in (None, kept.party):
+        raise not_found(f"offer {message_id}")
+    return kept
+
+
+def order_message(
+    kept: FlexMessage, ground: Ground, order: FlexOrderRequest, at: datetime
+) -> dict[str, Any]:
+    """Return the order of an option of an offer; raises `Refusal` with all problems."""
+    problems: list[Problem] = []
+    offer = ground.read(json.loads(kept.content), problems).offers[0]
+    options = [each for each in offer.options if each.reference == order.option_reference]
+    if not options:
+        problems.append(Problem(where="option_reference", what="is no option of the offer"))
+    hundredths = order.activation_factor * 100.0
+    if abs(hundredths - round(hundredths)) > 1e-9:
+        problems.append(Problem(where="activation_factor", what="is no whole hundredth"))
+    if options and order.activation_factor < options[0].factor_min:
+        what = f"is below the least of the option, {options[0].factor_min:g}"
+        problems.append(Problem(where="activation_factor", what=what))
+    if offer.expires_at <= at:
+        problems.append(Problem(where="offer", what="has expired"))
+    refuse_if_any(problems)
+    found = orders_from_awards(
+        [replace(offer, options=(options[0],))],
+        (),
+        {option_id(offer, options[0]): order.activation_factor},
+        {},
+        ground.isps.periods.mtu_h,
+    )
+    return order_to_plain(found[0], ground.isps)

@@ -1,0 +1,256 @@
+"""Flexibility procurement: requests published, offers handed in and taken back, orders read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import date, datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from data.canonical import canonical_json, sha256_hex
+from data.errors import Problem
+from data.periods import format_utc
+from dso.api.flexibility_checks import (
+    check_offer,
+    check_request,
+    ground_of,
+    offer_of,
+    order_message,
+    sight_of,
+)
+from dso.api.flexibility_models import (
+    FlexMessageAnswer,
+    FlexOfferMessage,
+    FlexOrderRequest,
+    FlexRequestMessage,
+    FlexRevocationMessage,
+    Kind,
+    MessageId,
+)
+from dso.api.models import Day, Page
+from dso.api.once import WRITE, RawBody, once
+from dso.api.paging import Cursor, Limit, read_cursor, write_cursor
+from dso.api.problems import Refusal, not_found, problem_responses
+from dso.api.rights import AsOperator, AsParticipant, AsReader, InMarket, RequestKey
+from dso.api.routes_results import READ
+from dso.store.access import add_actions
+from dso.store.book import market_now
+from dso.store.flexibility_messages import (
+    FlexMessage,
+    add_message,
+    find_message,
+    page_messages,
+)
+
+if TYPE_CHECKING:
+    from dso.api.tokens import Caller
+    from dso.store import Connection
+
+router: Final = APIRouter(tags=["flexibility"])
+
+
+@router.put(
+    "/grid/demand",
+    status_code=HTTPStatus.CREATED,
+    response_model=FlexMessageAnswer,
+    responses=problem_responses(*WRITE),
+    summary="Publish what a congestion point needs of a local day: a flexibility request",
+)
+def publish_request(
+    market: InMarket,
+    caller: AsOperator,
+    request: Request,
+    body: RawBody,
+    message: FlexRequestMessage,
+    key: RequestKey = None,
+) -> Response:
+    """Keep a request; whoever may trade on the feeder of the point reads it."""
+
+    def work(connection: Connection, at: datetime) -> tuple[int, str]:
+        ground = ground_of(market, message.congestion_point, message.period)
+        entry = message.model_dump(mode="json", exclude_none=True)
+        check_request(ground, entry, at)
+        new = _message(entry, caller, ground.feeder, at)
+        return HTTPStatus.CREATED, _keep(connection, caller, new, at)
+
+    return once(market, caller, request, body, key, work)
+
+
+@router.post(
+    "/flexibility/offers",
+    status_code=HTTPStatus.CREATED,
+    response_model=FlexMessageAnswer,
+    responses=problem_responses(*WRITE),
+    summary="Offer flexibility at a connection, for a request or unasked",
+)
+def hand_in_offer(
+    market: InMarket,
+    caller: AsParticipant,
+    request: Request,
+    body: RawBody,
+    message: FlexOfferMessage,
+    key: RequestKey = None,
+) -> Response:
+    """Keep an offer that counts; one that does not is refused with all of UFTP's reasons."""
+
+    def work(connection: Connection, at: datetime) -> tuple[int, str]:
+        ground = ground_of(market, message.congestion_point, message.period)
+        entry = check_offer(connection, caller, ground, message, at)
+        new = _message(entry, caller, ground.feeder, at)
+        return HTTPStatus.CREATED, _keep(connection, caller, new, at)
+
+    return once(market, caller, request, body, key, work)
+
+
+@router.post(
+    "/flexibility/revocations",
+    status_code=HTTPStatus.CREATED,
+    response_model=FlexMessageAnswer,
+    responses=problem_responses(*WRITE, 404),
+    summary="Take back an offer of one's own that was not ordered",
+)
+def take_back(
+    market: InMarket,
+    caller: AsParticipant,
+    request: Request,
+    body: RawBody,
+    message: FlexRevocationMessage,
+    key: RequestKey = None,
+) -> Response:
+    """Keep a revocation; 409 where the offer was ordered or taken back before."""
+
+    def work(connection: Connection, at: datetime) -> tuple[int, str]:
+        kept = offer_of(connection, message.flex_offer_message_id, caller.party)
+        entry = {"message": "FlexOfferRevocation", **message.model_dump(mode="json")}
+        new = _message(entry, caller, kept.feeder, at, settled=kept)
+        return HTTPStatus.CREATED, _keep(connection, caller, new, at)
+
+    return once(market, caller, request, body, key, work)
+
+
+@router.post(
+    "/flexibility/orders",
+    status_code=HTTPStatus.CREATED,
+    response_model=FlexMessageAnswer,
+    responses=problem_responses(*WRITE, 404),
+    summary="Order an option of an offer, for the party that made it",
+)
+def order_option(
+    market: InMarket,
+    caller: AsOperator,
+    request: Request,
+    body: RawBody,
+    order: FlexOrderRequest,
+    key: RequestKey = None,
+) -> Response:
+    """Keep an order: the option as offered, its price scaled with the activation factor."""
+
+    def work(connection: Connection, at: datetime) -> tuple[int, str]:
+        kept = offer_of(connection, order.flex_offer_message_id, None)
+        ground = ground_of(market, kept.congestion_point, date.fromisoformat(kept.day))
+        entry = order_message(kept, ground, order, at)
+        new = _message(entry, caller, kept.feeder, at, settled=kept)
+        return HTTPStatus.CREATED, _keep(connection, caller, new, at)
+
+    return once(market, caller, request, body, key, work)
+
+
+def _message(
+    entry: dict[str, Any],
+    caller: Caller,
+    feeder: str,
+    at: datetime,
+    *,
+    settled: FlexMessage | None = None,
+) -> FlexMessage:
+    """Return a message as it is kept; ``settled`` is the offer it orders or takes back.
+
+    The digest is of what the sender said: said again later, it is the same.
+    """
+    said = {name: value for name, value in entry.items() if name != "received_at"}
+    ordered = settled is not None and entry["message"] == "FlexOrder"
+    return FlexMessage(
+        message_id=entry["message_id"],
+        kind=entry["message"],
+        party=caller.party,
+        participant=settled.party if settled is not None and ordered else None,
+        feeder=feeder,
+        congestion_point=entry["congestion_point"] if settled is None else settled.congestion_point,
+        day=entry["period"] if settled is None else settled.day,
+        received_at=format_utc(at),
+        settles=None if settled is None else settled.message_id,
+        sha256=sha256_hex(canonical_json(said)),
+        content=canonical_json(entry).decode(),
+    )
+
+
+def _keep(connection: Connection, caller: Caller, new: FlexMessage, at: datetime) -> str:
+    """Keep a message with its action, once, and return the answer; raises `Refusal` 409."""
+    before = find_message(connection, new.message_id)
+    kept = add_message(connection, new)
+    if kept is None:
+        remedy = "an offer is ordered once or taken back once"
+        problem = Problem(where="offer", what="was ordered or taken back before", remedy=remedy)
+        raise Refusal(HTTPStatus.CONFLICT, [problem])
+    if (kept.party, kept.sha256) != (new.party, new.sha256):
+        what = "was used for another message"
+        remedy = "draw a new UUID for a new message"
+        problem = Problem(where="message_id", what=what, remedy=remedy)
+        raise Refusal(HTTPStatus.CONFLICT, [problem])
+    if before is None:
+        thing = f"{new.kind} {new.message_id} for {new.congestion_point} sha256 {new.sha256}"
+        done = [("flexibility", thing, "")]
+        add_actions(connection, done, actor=caller.party, role=caller.role, at=at)
+    return _answer(kept).model_dump_json()
+
+
+def _answer(kept: FlexMessage) -> FlexMessageAnswer:
+    plain = asdict(kept) | {"content": json.loads(kept.content)}
+    return FlexMessageAnswer(**{name: plain[name] for name in FlexMessageAnswer.model_fields})
+
+
+@router.get(
+    "/flexibility/messages",
+    responses=problem_responses(*READ),
+    summary="Requests, offers, revocations and orders in the order of receipt",
+)
+def list_messages(
+    market: InMarket,
+    caller: AsReader,
+    day: Annotated[Day | None, Query(examples=["2026-11-23"])] = None,
+    kind: Kind | None = None,
+    cursor: Cursor = None,
+    limit: Limit = 100,
+) -> Page:
+    """Return requests of the feeders one may trade on, own messages, and orders for oneself.
+
+    The operator and auditors see all of them; ``content`` is what `dso flexibility buy` reads.
+    """
+    after = read_cursor(cursor, (int,)) or (0,)
+    with market.services.store.transaction() as connection:
+        sight = sight_of(connection, caller, market_now(connection))
+        rows = page_messages(
+            connection, sight=sight, day=day, kind=kind, after=after[0], limit=limit
+        )
+    following = write_cursor([rows[-1][0]]) if len(rows) == limit else None
+    return Page(items=[_answer(kept).model_dump() for _, kept in rows], next=following)
+
+
+@router.get(
+    "/flexibility/messages/{message_id}",
+    responses=problem_responses(*READ, 404),
+    summary="A message of flexibility procurement",
+)
+def read_message(
+    market: InMarket, caller: AsReader, message_id: Annotated[MessageId, Path()]
+) -> FlexMessageAnswer:
+    """Return a message that one may see."""
+    with market.services.store.transaction() as connection:
+        sight = sight_of(connection, caller, market_now(connection))
+        kept = find_message(connection, message_id, sight)
+    if kept is None:
+        raise not_found(f"message {message_id}")
+    return _answer(kept)

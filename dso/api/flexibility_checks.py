@@ -12,11 +12,12 @@ import numpy as np
 
 from data.errors import InputError, Problem
 from data.study.order_fields import OrderContext
-from dso.api.market import Asset, ConnectionPoint, Mandate, current, may_act
+from dso.api.market import Asset, ConnectionPoint, current, may_act
 from dso.api.problems import Refusal, not_found
 from dso.api.rights import own_only
 from dso.store.flexibility_messages import FlexMessage, Sight, find_message
 from dso.store.register import Register
+from dso.store.register_records import Mandate
 from flexibility.procurement.acceptance import Desk, judge_offers
 from flexibility.procurement.border import W_PER_MW, LocalIsps
 from flexibility.procurement.market_orders import option_id, orders_from_awards

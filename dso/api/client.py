@@ -215,6 +215,32 @@ class MarketClient:
             said["first_period"] = format_utc(first_period)
         return self._write("/runs", said, key)
 
+    def publish_request(self, message: Mapping[str, Any], *, key: str = "") -> dict[str, Any]:
+        """Publish a `FlexRequest` as the operator, as `dso flexibility request` writes it."""
+        return self._write("/grid/demand", message, key, method="PUT")
+
+    def offer_flexibility(self, offer: Mapping[str, Any], *, key: str = "") -> dict[str, Any]:
+        """Hand in a `FlexOffer`; power in whole W, + = consumption, ISPs from 1."""
+        return self._write("/flexibility/offers", offer, key)
+
+    def take_back_offer(self, message_id: str, offer: str, *, key: str = "") -> dict[str, Any]:
+        """Take back an offer of one's own that was not ordered; both ids are UUIDs."""
+        said = {"message_id": message_id, "flex_offer_message_id": offer}
+        return self._write("/flexibility/revocations", said, key)
+
+    def order_flexibility(
+        self, offer: str, option: str, factor: float, *, key: str = ""
+    ) -> dict[str, Any]:
+        """Order an option of an offer as the operator; the factor is a whole hundredth."""
+        said = {
+            "flex_offer_message_id": offer, "option_reference": option, "activation_factor": factor,
+        }  # fmt: skip
+        return self._write("/flexibility/orders", said, key)
+
+    def flexibility_message(self, message_id: str) -> dict[str, Any]:
+        """Return a request, offer, revocation or order that one may see."""
+        return self._send("GET", f"/flexibility/messages/{quote(message_id)}")
+
     def explain_order(self, run: int, order_id: str) -> dict[str, Any]:
         """Return why an order of one's own was accepted or not."""
         return self._send("GET", f"/runs/{run}/orders/{quote(order_id)}/explanation")
@@ -273,7 +299,8 @@ class MarketClient:
         Lists: ``/registrations``, ``/orders``, ``/orders/export``, ``/trades``, ``/prices``,
         ``/statements``, ``/forecasts``, ``/forecasts/received``, ``/runs``, ``/cycles``,
         ``/actions``, ``/studies``, ``/grid/...``, ``/runs/{run}/grid``, ``/runs/{run}/limits``,
-        ``/meters/{connection}/...``, ``/production/...``, ``/public/trades``, ``/public/book``.
+        ``/meters/{connection}/...``, ``/production/...``, ``/public/trades``, ``/public/book``,
+        ``/flexibility/messages``.
         Instants become UTC text; ``from_`` is the query's ``from``.
         """
         token = not path.startswith("/public/")
@@ -288,9 +315,11 @@ class MarketClient:
                 return
             asked["cursor"] = page["next"]
 
-    def _write(self, path: str, said: Mapping[str, Any], key: str) -> dict[str, Any]:
+    def _write(
+        self, path: str, said: Mapping[str, Any], key: str, method: str = "POST"
+    ) -> dict[str, Any]:
         drawn = key or secrets.token_hex(16)
-        return self._send("POST", path, body=json.dumps(said), key=drawn)
+        return self._send(method, path, body=json.dumps(said), key=drawn)
 
     def _send(
         self, method: str, path: str, *, body: str | None = None, key: str = "", token: bool = True

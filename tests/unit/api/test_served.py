@@ -18,7 +18,7 @@ import uvicorn
 from dso.api.client import MarketClient, MarketRefused
 from dso.api.credentials import add_party_client
 from dso.api.study_runner import run_waiting_study
-from tests.support.api_market import NOW, Desk, make_desk
+from tests.support.api_market import NORTH, NOW, Desk, make_desk
 from tests.support.api_run import add_run
 
 DAY = date(2026, 11, 23)
@@ -125,6 +125,28 @@ def test_the_client_knows_every_endpoint(desk: Desk, cleared: Path) -> None:
     assert here - seen - aliases == set()
 
 
+def use_flexibility(operator: MarketClient, trader: MarketClient) -> None:
+    ids = [f"6b1f4c9a-1f5e-4b42-9a0e-00000000000{number}" for number in range(4)]
+    about = {"congestion_point": NORTH.id, "period": "2026-11-23",
+             "expiration_date_time": "2026-11-22T20:00:00Z"}  # fmt: skip
+    isps = [{"disposition": "Requested", "min_power_w": -8000, "max_power_w": 0,
+             "start": 49, "duration": 4}]  # fmt: skip
+    operator.publish_request({**about, "message_id": ids[0], "revision": 1, "isps": isps})
+    option = {"option_reference": "a", "price_eur": 10.0,
+              "isps": [{"power_w": -5000, "start": 49, "duration": 4}]}  # fmt: skip
+    for own in ids[1:3]:
+        trader.offer_flexibility(
+            {**about, "message_id": own, "flex_request_message_id": ids[0],
+             "connection": "village/sgen:3", "options": [option]}
+        )  # fmt: skip
+    assert trader.take_back_offer(ids[3], ids[1])["kind"] == "FlexOfferRevocation"
+    order = operator.order_flexibility(ids[2], "a", 1.0)
+    assert trader.flexibility_message(order["message_id"]) == order
+    assert [row["kind"] for row in trader.rows("/flexibility/messages", limit=2)] == [
+        "FlexRequest", "FlexOffer", "FlexOffer", "FlexOfferRevocation", "FlexOrder",
+    ]  # fmt: skip
+
+
 def use_everything(clients: dict[str, MarketClient], desk: Desk, run: int, cleared: Path) -> None:
     operator, auditor, planner = clients["op"], clients["aud"], clients["plan"]
     meter, trader, owner = clients["meter"], clients["agg"], clients["pro"]
@@ -161,6 +183,7 @@ def use_everything(clients: dict[str, MarketClient], desk: Desk, run: int, clear
     kept = trader.hand_in_forecast("village/sgen:3", "ours", NOW, values)
     assert trader.received_forecast(kept["id"])["values"][0]["q50_w"] == 700
     assert len(list(trader.rows("/forecasts/received"))) == 1
+    use_flexibility(operator, trader)
     for path in ("/grid/demand", "/grid/supply", "/grid/balance", "/public/trades"):
         assert list(owner.rows(path, **span)) == []
     for path in ("/grid/status", "/grid/stability", "/statements"):

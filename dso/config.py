@@ -128,7 +128,9 @@ class Feeder:
     whose recorded profiles the elements follow, None where the network has its own; ``limits`` hold
     for all elements of a kind, by field name of `data.records.clearing.Limits`. Each forecast is
     followed by a flexibility request for the ``congestion_points``; ``contract_files`` hold
-    availability contracts, whose capacity every clearing keeps free.
+    availability contracts, whose capacity every clearing keeps free. What the day-ahead clearing
+    leaves unsolved is bought at ``purchase_at``, local clock time of the day-ahead gate's day, None
+    without congestion points; ``message_folder`` has a folder of received messages for each day.
     """
 
     id: str
@@ -151,6 +153,8 @@ class Feeder:
     limits: Mapping[str, float] = field(default_factory=dict)
     congestion_points: tuple[CongestionPoint, ...] = ()
     contract_files: tuple[Path, ...] = ()
+    purchase_at: time | None = None
+    message_folder: Path | None = None
 
 
 def load_market(market: str, day: date, *, folder: Path = CONFIG_FOLDER) -> MarketRules:
@@ -328,6 +332,10 @@ def _feeder(schema: FeederSchema, digest: str, folder: Path) -> Feeder:
         weather_files=() if weather is None else tuple(folder / name for name in weather.files),
         weather_age_h_max=24.0 if weather is None else weather.age_h_max,
         contract_files=tuple(folder / name for name in schema.contracts),
+        purchase_at=schema.flexibility.purchase_at if schema.congestion_points else None,
+        message_folder=(
+            None if schema.flexibility.messages is None else folder / schema.flexibility.messages
+        ),
         congestion_points=tuple(
             CongestionPoint(
                 id=point.id,

@@ -252,6 +252,18 @@ class CongestionPointSchema(Strict):
         return value
 
 
+class FlexibilitySchema(Strict):
+    """When flexibility is bought, and where messages of the parties are received."""
+
+    purchase_at: time = time(16)
+    messages: Annotated[str, Field(min_length=1)] | None = None
+
+    @field_validator("purchase_at", mode="before")
+    @classmethod
+    def _clock_time(cls, value: object) -> object:
+        return time.fromisoformat(value) if isinstance(value, str) else value
+
+
 class FeederSchema(Versioned):
     """A file in ``configs/feeders``."""
 
@@ -270,6 +282,7 @@ class FeederSchema(Versioned):
     weather: WeatherSchema | None = None
     congestion_points: list[CongestionPointSchema] = []
     contracts: list[Annotated[str, Field(min_length=1)]] = []
+    flexibility: FlexibilitySchema = FlexibilitySchema()
 
     @model_validator(mode="after")
     def _weather_has_files(self) -> Self:

@@ -13,6 +13,7 @@ from dso.cycles.stage_dispatch import run_dispatch
 from dso.cycles.stage_forecast import run_forecast, run_forecast_update
 from dso.cycles.stage_orders import run_orders
 from dso.cycles.stage_posting import run_posting
+from dso.cycles.stage_purchase import run_purchase
 from dso.cycles.stage_report import run_report
 from dso.cycles.stage_request import run_request
 from dso.cycles.stage_settlement import run_settlement
@@ -20,6 +21,7 @@ from dso.cycles.stages import Desk
 from dso.cycles.timetable import (
     CLEARINGS,
     DISPATCH,
+    FLEXIBILITY_PURCHASE,
     FLEXIBILITY_REQUEST,
     FORECAST,
     FORECAST_UPDATE,
@@ -66,6 +68,8 @@ def perform_cycle(desk: Desk, due: DueCycle, *, withheld: str = "") -> CycleResu
         run_forecast_update(desk, due.first_period)
     elif due.cycle == FLEXIBILITY_REQUEST:
         run_request(desk, due)
+    elif due.cycle == FLEXIBILITY_PURCHASE:
+        run_purchase(desk, due)
     elif due.cycle == SETTLEMENT:
         run_settlement(desk, desk.output_of("dispatch"), revision=due.revision)
     elif due.cycle in _STAGES:

@@ -6,9 +6,11 @@ a round makes anew from its forecast is limited anew.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
 from data.canonical import sha256_hex
 from data.errors import InputError, Problem, refuse_if_any
@@ -19,10 +21,12 @@ from data.study.order_fields import context_of
 from dso.cycles.booked_orders import BOOKED
 from dso.cycles.plan import DayPlan
 from flexibility.procurement.read_messages import read_contracts
-from flexibility.procurement.records import AvailabilityContract
+from flexibility.procurement.records import AvailabilityContract, ReservationUpdate
 from flexibility.procurement.reservation import Reserved, keep_reserved
 
 RESERVED_JSON = "reserved.json"
+Updates = Mapping[str, ReservationUpdate]
+NO_UPDATES: Final[Updates] = MappingProxyType({})
 
 
 def contracts_in_force(plan: DayPlan) -> tuple[AvailabilityContract, ...]:
@@ -73,14 +77,21 @@ def contracts_sha256(plan: DayPlan) -> str:
     return sha256_hex("".join(sha256_hex(path.read_bytes()) for path in files).encode())
 
 
-def reserve_day_ahead(plan: DayPlan, orders: Sequence[Order]) -> Reserved:
-    """Return the day-ahead orders with reserved capacity kept free."""
+def reserve_day_ahead(
+    plan: DayPlan, orders: Sequence[Order], updates: Updates = NO_UPDATES
+) -> Reserved:
+    """Return the day-ahead orders with reserved capacity kept free.
+
+    ``updates`` by contract id: what is still reserved, over the whole day.
+    """
     contracts = contracts_in_force(plan)
-    return keep_reserved(orders, contracts, plan.periods, plan.delivery.timezone)
+    return keep_reserved(orders, contracts, plan.periods, plan.delivery.timezone, updates)
 
 
-def reserve_round(plan: DayPlan, periods: Periods, orders: Sequence[Order]) -> Reserved:
-    """Return the orders of a round with reserved capacity kept free."""
+def reserve_round(
+    plan: DayPlan, periods: Periods, orders: Sequence[Order], updates: Updates = NO_UPDATES
+) -> Reserved:
+    """Return the orders of a round with reserved capacity kept free; as `reserve_day_ahead`."""
     contracts = contracts_in_force(plan)
     if not contracts:
         return Reserved(orders=tuple(orders), remarks=())
@@ -91,6 +102,10 @@ def reserve_round(plan: DayPlan, periods: Periods, orders: Sequence[Order]) -> R
     ]
     assets = {order.asset for order in anew}
     mine = [contract for contract in contracts if contract.asset in assets]
-    kept = keep_reserved(anew, mine, periods, plan.delivery.timezone)
+    left = {
+        name: replace(update, reserved_mw=update.reserved_mw[-len(periods) :])
+        for name, update in updates.items()
+    }
+    kept = keep_reserved(anew, mine, periods, plan.delivery.timezone, left)
     limited = {order.id: order for order in kept.orders}
     return replace(kept, orders=tuple(limited.get(order.id, order) for order in orders))

@@ -35,6 +35,7 @@ from dso.cycles.clearing_files import (
 from dso.cycles.firm_positions import is_traded_again, rest_of_firm
 from dso.cycles.forecast_files import describe_forecast
 from dso.cycles.ledger_run import DAY_AHEAD_RUN, round_run, run_fields
+from dso.cycles.messages import Received, updates_by
 from dso.cycles.plan import DayPlan, Round
 from dso.cycles.reserved import reserve_round
 from dso.cycles.schedule import Schedule
@@ -86,12 +87,17 @@ def run_round(desk: Desk, at: Round, *, withheld: str = "") -> str:
     rows = close_round_book(desk, at)
     if rows:
         inputs["book"] = rows_sha256(rows)
+    received = updates_by(desk.plan, at.gate)
+    if received.updates:
+        inputs["messages"] = received.sha256
 
     def clear_round(folder: Path) -> Batch:
         place = folder / INTRADAY / at.label
         schedule = desk.positions.before(desk.plan, at, inputs["before"])
         restated = restate(desk.plan, schedule.orders, rows)
-        case, notes = _round_case(desk.plan, at, schedule, day_ahead_forecast(desk), restated)
+        case, notes = _round_case(
+            desk.plan, at, schedule, day_ahead_forecast(desk), restated, received
+        )
         write_study(case, place, desk.plan.feeder.network, order_rules=desk.plan.rules.order_rules)
         result = _clear(desk, case, place, binding_periods=at.binding, withheld=withheld)
         if not is_binding(result.status):
@@ -121,7 +127,12 @@ def _output_before(desk: Desk, at: Round) -> str:
 
 
 def _round_case(
-    plan: DayPlan, at: Round, schedule: Schedule, day_ahead: Forecast, restated: Booked
+    plan: DayPlan,
+    at: Round,
+    schedule: Schedule,
+    day_ahead: Forecast,
+    restated: Booked,
+    received: Received,
 ) -> tuple[ClearingCase, dict[str, object]]:
     """Make the case of a round, and tell what it rests on.
 
@@ -143,6 +154,7 @@ def _round_case(
         plan,
         at.periods,
         _by_id(keep_booked_terms(orders, book.orders, at.first), rest_of_firm(orders, at.first)),
+        received.updates,
     )
     case = make_case(
         plan,
@@ -158,7 +170,7 @@ def _round_case(
     case, margins = secured_case(plan, case, forecast, at.gate)
     notes = describe_forecast(forecast) | margins
     notes["fallbacks"] = [*forecast.fallbacks, *margins.get("fallbacks", ())]
-    notes["remarks"] = [*cuts, *book.remarks, *reserved.remarks]
+    notes["remarks"] = [*cuts, *book.remarks, *reserved.remarks, *received.left_out]
     if restated != Booked():
         notes["book"] = restated.plain()
     return canonical_case(case), notes

@@ -15,6 +15,7 @@ from data.records.dispatch import Delivery, Setpoint
 from data.units import quantise_mw
 from dispatch.setpoints import setpoints_from_position
 from dispatch.simulated_fleet import simulate_fleet
+from dso.cycles.bought import free_what_is_called, ordered_injection, read_bought
 from dso.cycles.firm_positions import told_to_firm
 from dso.cycles.forecast_files import write_feeder_totals
 from dso.cycles.grid_replay import AssetPower, replay, write_replays
@@ -22,6 +23,7 @@ from dso.cycles.plan import DayPlan
 from dso.cycles.schedule import Schedule, day_ahead_schedule, final_schedule, last_terms
 from dso.cycles.stage_forecast import FORECAST_FOLDER, day_ahead_forecast
 from dso.cycles.stages import Desk
+from dso.cycles.timetable import FLEXIBILITY_PURCHASE
 
 Floats = NDArray[np.float64]
 DISPATCH_FOLDER: Final = "dispatch"
@@ -33,19 +35,24 @@ def run_dispatch(desk: Desk, clearing_sha256: str) -> str:
     """Tell the fleet its setpoints, meter what it did, replay the day three ways."""
     desk.progress.stage("4/7 dispatch")
     plan = desk.plan
+    bought = read_bought(plan)
+    inputs = {"clearing": clearing_sha256}
+    if bought:
+        inputs["purchase"] = desk.output_of(FLEXIBILITY_PURCHASE)
 
     def work(folder: Path) -> None:
         place = folder / DISPATCH_FOLDER
         schedule = final_schedule(plan)
         setpoints = setpoints_from_position(
             orders=schedule.orders,
-            position_mw=schedule.position_mw,
+            position_mw=schedule.position_mw
+            + ordered_injection(bought, schedule.orders, len(plan.periods)),
             position_mvar=schedule.position_mvar,
             periods=plan.periods,
         )
         deliveries = simulate_fleet(
             setpoints=setpoints,
-            orders=last_terms(plan, schedule),
+            orders=free_what_is_called(plan, bought, last_terms(plan, schedule)),
             recorded_mw=truth_of_assets(plan) | told_to_firm(schedule.orders),
             day=plan.delivery.day,
         )
@@ -53,7 +60,7 @@ def run_dispatch(desk: Desk, clearing_sha256: str) -> str:
         _replay_day(plan, schedule, deliveries, place)
         write_feeder_totals(day_ahead_forecast(desk), plan.recorded, folder / FORECAST_FOLDER)
 
-    done = desk.run_stage("dispatch", {"clearing": clearing_sha256}, work)
+    done = desk.run_stage("dispatch", inputs, work)
     desk.progress.step("devices and replays")
     return done
 

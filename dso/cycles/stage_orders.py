@@ -9,6 +9,7 @@ from data.study import write_study
 from dso.cycles.booked_orders import BOOK_JSON, Booked, close_day_ahead_book, with_booked
 from dso.cycles.case import Book, expected_profiles, feeder_map, make_case
 from dso.cycles.clearing_files import CLEARING
+from dso.cycles.messages import updates_by
 from dso.cycles.reserved import RESERVED_JSON, contracts_sha256, reserve_day_ahead
 from dso.cycles.stage_forecast import FORECAST_FOLDER, day_ahead_forecast
 from dso.cycles.stages import Desk
@@ -21,6 +22,7 @@ def run_orders(desk: Desk, forecast_sha256: str) -> str:
     desk.progress.stage("2/7 orders")
     plan = desk.plan
     booked = close_day_ahead_book(desk)
+    received = updates_by(plan, plan.day_ahead_gate)
 
     def work(folder: Path) -> None:
         forecast = day_ahead_forecast(desk)
@@ -32,7 +34,7 @@ def run_orders(desk: Desk, forecast_sha256: str) -> str:
             policy=plan.feeder.offers,
             submitted_at=gate,
         )
-        reserved = reserve_day_ahead(plan, with_booked(offered, booked))
+        reserved = reserve_day_ahead(plan, with_booked(offered, booked), received.updates)
         case = make_case(
             plan,
             name=f"{plan.feeder.id} {plan.delivery.day} day-ahead",
@@ -45,7 +47,8 @@ def run_orders(desk: Desk, forecast_sha256: str) -> str:
             write_atomically(folder / FORECAST_FOLDER / MARGINS_JSON, pretty_json(notes))
         if plan.feeder.contract_files:
             place = folder / FORECAST_FOLDER / RESERVED_JSON
-            write_atomically(place, pretty_json({"remarks": list(reserved.remarks)}))
+            remarks = [*reserved.remarks, *received.left_out]
+            write_atomically(place, pretty_json({"remarks": remarks}))
         if booked != Booked():
             write_atomically(folder / FORECAST_FOLDER / BOOK_JSON, pretty_json(booked.plain()))
         write_study(
@@ -60,6 +63,8 @@ def run_orders(desk: Desk, forecast_sha256: str) -> str:
         inputs["book"] = booked.sha256()
     if plan.feeder.contract_files:
         inputs["contracts"] = contracts_sha256(plan)
+    if received.updates:
+        inputs["messages"] = received.sha256
     done = desk.run_stage("orders", inputs, work)
     desk.progress.step("book of the day ahead")
     return done

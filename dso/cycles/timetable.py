@@ -19,6 +19,7 @@ from dso.store import DueCycle
 FORECAST: Final = "forecast"
 FORECAST_UPDATE: Final = "forecast_update"
 FLEXIBILITY_REQUEST: Final = "flexibility_request"
+FLEXIBILITY_PURCHASE: Final = "flexibility_purchase"
 DAY_AHEAD: Final = "day_ahead"
 INTRADAY: Final = "intraday"
 REAL_TIME: Final = "real_time"
@@ -27,8 +28,8 @@ SETTLEMENT: Final = "settlement"
 POSTING: Final = "posting"
 REPORT: Final = "report"
 CYCLES: Final = (
-    FORECAST, FORECAST_UPDATE, FLEXIBILITY_REQUEST, DAY_AHEAD, INTRADAY, REAL_TIME, DISPATCH,
-    SETTLEMENT, POSTING, REPORT,
+    FORECAST, FORECAST_UPDATE, FLEXIBILITY_REQUEST, DAY_AHEAD, FLEXIBILITY_PURCHASE, INTRADAY,
+    REAL_TIME, DISPATCH, SETTLEMENT, POSTING, REPORT,
 )  # fmt: skip
 CLEARINGS: Final = (DAY_AHEAD, INTRADAY)
 # Cycles of one lane of a feeder run one after the other, so that the ledger has one order; what
@@ -46,6 +47,7 @@ def day_timetable(
     *,
     real_time: bool = True,
     requests: bool = False,
+    purchase_at: time | None = None,
 ) -> tuple[DueCycle, ...]:
     """Return the cycles of a delivery day, in the order in which they are due.
 
@@ -67,6 +69,9 @@ def day_timetable(
     requests : bool
         Whether the feeder has congestion points, so that each forecast is followed by a request for
         flexibility.
+    purchase_at : time, optional
+        When flexibility is bought, local clock time of the day-ahead gate's day, but not before the
+        result of the day-ahead clearing; None: not at all.
     """
     found = [*_market_lane(rules, feeder, day)]
     if real_time:
@@ -74,6 +79,8 @@ def day_timetable(
         found = [*_updates(rules, feeder, day), *found, *_real_time_lane(rules, feeder, day)]
     if requests:
         found = [each for due in found for each in (due, *_request_after(due))]
+    if purchase_at is not None:
+        found.append(_purchase(rules, feeder, day, purchase_at))
     return tuple(sorted(found, key=lambda due: due.due_at))
 
 
@@ -81,6 +88,26 @@ def _request_after(due: DueCycle) -> Iterator[DueCycle]:
     """Yield the request that follows a forecast; it is known by the instant of the forecast."""
     if due.cycle in (FORECAST, FORECAST_UPDATE):
         yield replace(due, cycle=FLEXIBILITY_REQUEST, first_period=due.due_at)
+
+
+def _purchase(rules: MarketRules, feeder: str, day: date, at: time) -> DueCycle:
+    """Return the purchase; one that has not begun when delivery begins is skipped."""
+    delivery = DeliveryDay(day=day, timezone=rules.timezone, mtu_minutes=rules.mtu_minutes)
+    due_at = max(
+        delivery.instant(clock, days_before=rules.day_ahead_days_before)
+        for clock in (at, rules.day_ahead_result_by)
+    )
+    return DueCycle(
+        market=rules.id,
+        feeder=feeder,
+        cycle=FLEXIBILITY_PURCHASE,
+        first_period=delivery.periods.start,
+        lane=MARKET_LANE,
+        day=day,
+        due_at=due_at,
+        late_after=due_at + LATE_AFTER,
+        skip_after=delivery.periods.start,
+    )
 
 
 def _market_lane(rules: MarketRules, feeder: str, day: date) -> Iterator[DueCycle]:

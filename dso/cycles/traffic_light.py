@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from data.records.forecast import Forecast
 from data.results import SUMMARY_FILE
+from dso.cycles.bought import PURCHASE_FOLDER
 from dso.cycles.case import expected_profiles
 from dso.cycles.clearing_files import CLEARING, INTRADAY, is_binding
 from dso.cycles.forecast_files import read_forecast
@@ -23,17 +24,20 @@ from dso.cycles.meters_read import UNASSIGNED, find_unassigned
 from dso.cycles.plan import DayPlan
 from dso.cycles.stage_dispatch import DISPATCH_FOLDER
 from dso.cycles.stage_forecast import FORECAST_FOLDER, LIGHT_FILE, update_folder
+from dso.cycles.stage_purchase import NO_PURCHASE
 from dso.cycles.stage_request import NO_OUTLOOK, request_folder
 from dso.cycles.stage_request import SUMMARY as REQUEST_SUMMARY
 from dso.cycles.stage_settlement import settlement_folder
 from dso.cycles.timetable import (
     CLEARINGS,
     DAY_AHEAD,
+    FLEXIBILITY_PURCHASE,
     FLEXIBILITY_REQUEST,
     FORECAST,
     FORECAST_UPDATE,
     SETTLEMENT,
 )
+from dso.flexibility.files import PURCHASE_JSON
 from dso.store import DueCycle, Fallback, Light
 
 GREEN: Final[Light] = "green"
@@ -42,7 +46,7 @@ PART_FLOOR_EUR_PER_MWH: Final = 1e-3
 # Names of fallbacks; a sentence of a result that begins with one and a colon bears that name.
 NAMED: Final = (
     "missing_weather", "missing_readings", "last_forecast", "solver_timeout", "skipped",
-    "not_released", "withheld", "failed", NO_OUTLOOK, UNASSIGNED,
+    "not_released", "withheld", "failed", NO_OUTLOOK, NO_PURCHASE, UNASSIGNED,
 )  # fmt: skip
 
 
@@ -54,6 +58,9 @@ def read_light(plan: DayPlan, due: DueCycle) -> Light:
     if due.cycle == FLEXIBILITY_REQUEST:
         asked: Light = _load(plan.out / request_folder(due) / REQUEST_SUMMARY)["light"]
         return asked
+    if due.cycle == FLEXIBILITY_PURCHASE:
+        bought: Light = _load(plan.out / PURCHASE_FOLDER / PURCHASE_JSON)["state"]
+        return bought
     if due.cycle == FORECAST:
         forecast = read_forecast(plan.out / FORECAST_FOLDER, plan.periods)
         return light_of_forecast(plan, forecast)
@@ -98,6 +105,8 @@ def read_fallbacks(plan: DayPlan, due: DueCycle) -> tuple[Fallback, ...]:
         found += _load(place / "forecast.json").get("fallbacks", ())
     elif due.cycle == FLEXIBILITY_REQUEST:
         found += _load(plan.out / request_folder(due) / REQUEST_SUMMARY)["fallbacks"]
+    elif due.cycle == FLEXIBILITY_PURCHASE:
+        found += _load(plan.out / PURCHASE_FOLDER / PURCHASE_JSON)["fallbacks"]
     elif due.cycle == FORECAST:
         found += _load(plan.out / FORECAST_FOLDER / "forecast.json").get("fallbacks", ())
     elif due.cycle in CLEARINGS:

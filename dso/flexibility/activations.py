@@ -20,7 +20,6 @@ from data.errors import Problem, refuse_if_any
 from data.periods import Periods
 from data.records.settlement import Activation, Availability, FlexibilityRule, SettlementCase
 from data.units import WH_PER_MWH, energy_wh, round_half_even
-from flexibility.baselines import Baseline
 from flexibility.procurement.border import W_PER_MW
 from flexibility.procurement.market_orders import callable_mw
 from flexibility.procurement.records import AvailabilityContract, FlexOrder, ReservationUpdate
@@ -36,14 +35,14 @@ class Metered:
     ----------
     participant : str
         Who holds the connection: the party obliged.
-    baseline : Baseline
-        As frozen at the gate; withdrawal over the horizon [MW].
+    baseline_mw : ndarray, shape (periods,)
+        Baseline as frozen at the gate: withdrawal [MW], feeding in negative.
     meter_mw : ndarray, shape (periods,)
         Metered withdrawal [MW], feeding in negative.
     """
 
     participant: str
-    baseline: Baseline
+    baseline_mw: Floats
     meter_mw: Floats
 
 
@@ -98,7 +97,7 @@ def activations_of(
                 participant=known.participant,
                 connection=connection,
                 period=period,
-                baseline_w=round(float(known.baseline.withdrawal_mw[period]) * W_PER_MW),
+                baseline_w=round(float(known.baseline_mw[period]) * W_PER_MW),
                 ordered_w=sum(power),
                 meter_w=round(float(known.meter_mw[period]) * W_PER_MW),
                 price_micro_eur_per_mwh=_weighted(

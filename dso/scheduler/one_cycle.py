@@ -68,7 +68,13 @@ def _find(
             found, rules = operation.rules_on(feeder, day)
         except InputError:
             continue  # no rules in force on that day
-        cycles = day_timetable(rules, found.id, day, requests=bool(found.congestion_points))
+        cycles = day_timetable(
+            rules,
+            found.id,
+            day,
+            requests=bool(found.congestion_points),
+            purchase_at=found.purchase_at,
+        )
         due = [each for each in cycles if each.cycle == cycle and each.due_at <= at]
         if due:
             return due[-1], cycles

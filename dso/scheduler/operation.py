@@ -130,7 +130,13 @@ class Operation:
                 self._enter_register(feeder, day, now)
                 if (feeder, day) not in self._inserted and first_due(rules, day) <= now:
                     added += self.queue.add(
-                        day_timetable(rules, found.id, day, requests=bool(found.congestion_points))
+                        day_timetable(
+                            rules,
+                            found.id,
+                            day,
+                            requests=bool(found.congestion_points),
+                            purchase_at=found.purchase_at,
+                        )
                     )
                     self._inserted.add((feeder, day))
         return added

@@ -15,9 +15,11 @@ from dso.clock import Clock, Stopwatch
 from dso.cycles.perform import CycleResult, perform_cycle
 from dso.cycles.real_time import tell_setpoints
 from dso.cycles.stage_forecast import LAST_FORECAST
+from dso.cycles.stage_purchase import NO_PURCHASE
 from dso.cycles.stages import Approve, NeedsRelease, working_among_others
 from dso.cycles.timetable import (
     CLEARINGS,
+    FLEXIBILITY_PURCHASE,
     FLEXIBILITY_REQUEST,
     FORECAST_UPDATE,
     POSTING,
@@ -137,6 +139,11 @@ class Worker:
             return Ending(outcome="skipped", remark="skipped: its period was over")
         if skipped and due.cycle == FLEXIBILITY_REQUEST:
             return Ending(outcome="skipped", remark="skipped: the next one was due")
+        if skipped and due.cycle == FLEXIBILITY_PURCHASE:
+            why = "skipped: delivery had begun"
+            return Ending(
+                outcome="skipped", light="orange", remark=why, fallbacks=(_no_purchase(why),)
+            )
         if skipped and due.cycle == FORECAST_UPDATE:
             why = "skipped: the next one was due"
             return Ending(outcome="skipped", remark=why, fallbacks=(_last_forecast(why),))
@@ -178,6 +185,9 @@ class Worker:
             text = f"{LAST_REQUEST}: {remark}; the one before holds"
             kept = (Fallback(name=LAST_REQUEST, text=text),)
             return Ending(outcome="failed", light="orange", remark=remark, fallbacks=kept)
+        if final and leased.due.cycle == FLEXIBILITY_PURCHASE:
+            unbought = (_no_purchase(remark),)
+            return Ending(outcome="failed", light="orange", remark=remark, fallbacks=unbought)
         return Ending(outcome="failed", final=final, light="red" if final else None, remark=remark)
 
     def _time_limit(self) -> _TimeLimit | None:
@@ -253,6 +263,10 @@ def _why_withheld(leased: LeasedCycle, *, skipped: bool, attempts_max: int) -> s
 
 def _last_forecast(why: str) -> Fallback:
     return Fallback(name=LAST_FORECAST, text=f"{LAST_FORECAST}: {why}; the one before holds")
+
+
+def _no_purchase(why: str) -> Fallback:
+    return Fallback(name=NO_PURCHASE, text=f"{NO_PURCHASE}: {why}; nothing is bought")
 
 
 def _late(leased: LeasedCycle, now: datetime) -> str:

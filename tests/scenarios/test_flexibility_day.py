@@ -259,7 +259,7 @@ def _metered(case: ClearingCase, orders: Any, delivered: float) -> dict[str, Met
         )  # fmt: skip
         found[connection] = Metered(
             participant=owner[connection],
-            baseline=evaluate_baseline(frozen, table, case.periods.end),
+            baseline_mw=evaluate_baseline(frozen, table, case.periods.end).withdrawal_mw,
             meter_mw=sold - delivered * power,
         )
     return found

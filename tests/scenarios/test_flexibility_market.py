@@ -1,0 +1,146 @@
+"""A congested winter day of the running market: what it does not solve is bought and settled."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dso.cli.main import main
+from tests.support.small_market import FEEDER, hashed_files, write_configs
+
+DAY = "2016-01-20"
+POINT = "ea1.2026-01.grid.example:end"
+SETTINGS = f"""
+[flexibility]
+messages = "messages"
+[[congestion_points]]
+id = "{POINT}"
+name = "End of the feeder"
+elements = ["bus:16", "bus:17"]
+bus = 17
+"""
+
+
+def _offer(name: str, load: int, *options: dict[str, Any], **changed: Any) -> dict[str, Any]:
+    return {
+        "message": "FlexOffer", "message_id": name, "congestion_point": POINT,
+        "participant": "default-supplier", "period": DAY, "connection": f"load:{load}",
+        "expiration_date_time": f"{DAY}T10:00:00Z", "penalty_eur_per_mwh": 50,
+        "options": list(options),
+    } | changed  # fmt: skip
+
+
+NOON = {
+    "price_eur_per_mwh": 150, "min_activation_factor": 0.1,
+    "isps": [{"power_w": -60000, "start": 38, "duration": 8}],
+}  # fmt: skip
+EVENING = NOON | {"isps": [{"power_w": -60000, "start": 76, "duration": 9}]}
+FILES: dict[str, object] = {
+    "20160119T1300Z-supplier.json": [
+        _offer("noon", 14, NOON),
+        _offer("evening", 15, EVENING),
+        _offer("dear", 13, EVENING | {"price_eur_per_mwh": 1500}),
+        _offer("foreign", 10, EVENING, participant="aggregator-north"),
+    ],
+    "20160119T1301Z-broken.json": [_offer("broken", 9, EVENING | {"isps": "evening"})],
+    "20160119T1501Z-late.json": [_offer("late", 11, EVENING | {"price_eur_per_mwh": 1})],
+}
+
+
+def _configs(folder: Path) -> Path:
+    configs = write_configs(folder, source="case33bw")
+    feeder = configs / f"feeders/{FEEDER}.toml"
+    text = feeder.read_text()
+    assert "vm_pu_min = 0.9\n" in text
+    feeder.write_text(text.replace("vm_pu_min = 0.9\n", "vm_pu_min = 0.9866\n") + SETTINGS)
+    market = configs / "markets/four-rounds.toml"
+    market.write_text(
+        market.read_text()
+        .replace("every_minutes = 360", "every_minutes = 1440")
+        .replace("binding_periods = 24", "binding_periods = 96")
+        .replace("forecast_every_minutes = 720", "forecast_every_minutes = 1440")
+    )
+    place = configs / "feeders/messages" / DAY
+    place.mkdir(parents=True)
+    for name, messages in FILES.items():
+        (place / name).write_text(json.dumps(messages))
+    return configs
+
+
+def _simulate(folder: Path, configs: Path) -> int:
+    return main(
+        ["simulate", "--from", DAY, "--days", "1", "--feeder", FEEDER, "--configs", str(configs),
+         "--out", str(folder / "out"), "--keys", str(folder / "keys"), "--quiet"]
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("market")
+    assert _simulate(folder, _configs(folder / "configs")) == 0
+    return folder
+
+
+def _day(market: Path) -> Path:
+    return market / "out" / FEEDER / DAY
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_what_the_day_ahead_market_left_is_bought_at_least_cost(market: Path) -> None:
+    place = _day(market) / "flexibility"
+    told = json.loads((place / "purchase.json").read_text())
+    assert told["decided_at"] == "2016-01-19T15:00:00Z"
+    assert told["state"] == "yellow"
+    assert told["missing_before"]
+    assert (told["missing"], told["fallbacks"]) == ([], [])
+    orders = json.loads((place / "orders.json").read_text())
+    assert [order["flex_offer_message_id"] for order in orders] == ["noon", "evening"]
+    rejected = {each["message_id"]: each["rejection_reasons"] for each in told["rejections"]}
+    assert set(rejected) == {"foreign"}  # and the late one was not looked at
+    assert "load:10 is held by default-supplier" in rejected["foreign"][0]
+    assert any("20160119T1301Z-broken.json: left out" in each for each in told["remarks"])
+
+
+def test_the_settlement_of_the_day_picks_the_orders_up(market: Path) -> None:
+    place = _day(market) / "settlement"
+    orders = json.loads((_day(market) / "flexibility/orders.json").read_text())
+    rows = _rows(place / "activations.csv")
+    for order in orders:
+        (isps,) = order["isps"]
+        mine = [row for row in rows if row["connection"] == order["connection"]]
+        assert {row["participant"] for row in mine} == {"default-supplier"}
+        assert len(mine) == isps["duration"]
+        watt = -order["activation_factor"] * isps["power_w"]
+        assert all(float(row["ordered_mw"]) == pytest.approx(watt / 1e6, abs=1e-6) for row in mine)
+    assert len(rows) == sum(isp["duration"] for order in orders for isp in order["isps"])
+    positions = {
+        (row["connection"], row["period_start"]): row for row in _rows(place / "positions.csv")
+    }
+    for row in rows:  # the baseline is what the last gate before the period left
+        sold = positions[row["connection"], row["period_start"]]
+        assert float(row["baseline_mw"]) == pytest.approx(-4 * float(sold["id_mwh"]), abs=1e-6)
+        assert float(row["meter_mw"]) == pytest.approx(-4 * float(sold["meter_mwh"]), abs=1e-6)
+    balance: dict[str, int] = defaultdict(int)
+    paid: dict[str, int] = defaultdict(int)
+    for line in _rows(place / "lines.csv"):
+        balance[line["period_start"]] += int(line["amount_micro_eur"])
+        if line["participant"] == "default-supplier":
+            paid[line["kind"]] += int(line["amount_micro_eur"])
+    assert set(balance.values()) == {0}
+    # nobody told the load; what its meter shows is not what was ordered
+    assert paid["penalty"] < 0 <= paid["flexibility"]
+
+
+def test_the_same_days_again_change_nothing(market: Path) -> None:
+    before = hashed_files(market / "out")
+    assert _simulate(market, market / "configs") == 0
+    assert hashed_files(market / "out") == before

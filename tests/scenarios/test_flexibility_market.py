@@ -5,12 +5,22 @@ from __future__ import annotations
 import csv
 import json
 from collections import defaultdict
+from collections.abc import Sequence
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from data.records.settlement import SettlementLine
+from data.units import energy_wh
 from dso.cli.main import main
+from dso.config import load_feeder, load_market
+from dso.cycles.bought import read_bought, settle_bought
+from dso.cycles.plan import plan_day
+from dso.cycles.settlement_case import settlement_case
+from dso.settlement import settle_folder, write_settlement_case
 from tests.support.small_market import FEEDER, hashed_files, write_configs
 
 DAY = "2016-01-20"
@@ -144,3 +154,49 @@ def test_the_same_days_again_change_nothing(market: Path) -> None:
     before = hashed_files(market / "out")
     assert _simulate(market, market / "configs") == 0
     assert hashed_files(market / "out") == before
+
+
+def test_what_is_delivered_is_paid_as_bid_and_is_no_imbalance(market: Path, tmp_path: Path) -> None:
+    """Meters that show what was sold less what was ordered earn the price of the orders."""
+    day, configs = date.fromisoformat(DAY), market / "configs"
+    feeder = load_feeder(FEEDER, day, folder=configs)
+    rules = load_market(feeder.market, day, folder=configs)
+    plan = plan_day(day=day, out=_day(market), feeder=feeder, rules=rules)
+    bought = read_bought(plan)
+    sold = {position.connection: position.id_wh for position in settlement_case(plan).positions}
+    readings = {
+        order.connection: {
+            int(period): sold[order.connection][period]
+            + energy_wh(float(order.ordered_mw[period]), 15)
+            for period in np.flatnonzero(order.ordered_mw)
+        }
+        for order in bought
+    }
+    case = settle_bought(plan, settlement_case(plan, readings), bought, {})
+    write_settlement_case(case, tmp_path / "in")
+    lines = settle_folder(tmp_path / "in", tmp_path / "out").result.lines
+    assert sum(line.amount_micro_eur for line in lines) == 0
+    paid = sum(
+        line.amount_micro_eur
+        for line in lines
+        if line.kind == "flexibility" and not line.participant.startswith("account:")
+    )
+    assert paid == pytest.approx(sum(order.price_micro_eur for order in bought), rel=1e-4)
+    assert not [line for line in lines if line.kind == "penalty"]
+    ordered = {
+        (order.connection, plan.periods.starts[period])
+        for order in bought
+        for period in np.flatnonzero(order.ordered_mw)
+    }
+    assert not [line for line in _imbalances(lines) if _place(line) in ordered]
+    write_settlement_case(settlement_case(plan, readings), tmp_path / "bare")
+    bare = settle_folder(tmp_path / "bare", tmp_path / "unbought").result.lines
+    assert {_place(line) for line in _imbalances(bare)} >= ordered
+
+
+def _imbalances(lines: Sequence[SettlementLine]) -> list[SettlementLine]:
+    return [line for line in lines if line.kind == "imbalance" and line.quantity_wh]
+
+
+def _place(line: SettlementLine) -> tuple[str, datetime]:
+    return line.connection, line.period_start

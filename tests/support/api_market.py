@@ -9,8 +9,10 @@ import warnings
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
+
+from anyio.from_thread import BlockingPortal
 
 from data.periods import DeliveryDay
 from data.records.network import Network
@@ -122,7 +124,13 @@ def fill_register(services: Services) -> None:
 
 
 class Desk:
-    """A market, its application and tokens for every party."""
+    """A market, its application and tokens for every party.
+
+    ``portal`` is an event loop in a thread that serves all requests of a session; without it each
+    request starts one of its own.
+    """
+
+    portal: ClassVar[BlockingPortal | None] = None
 
     # What tests furnish it with: a trade, a run, the files of the run.
     trade: str = ""
@@ -139,6 +147,7 @@ class Desk:
         )  # fmt: skip
         self.app = make_api(self.market)
         self.http = TestClient(self.app, raise_server_exceptions=True)
+        self.http.portal = self.portal
 
     def headers(self, party: str) -> dict[str, str]:
         token = self.ring.sign(Caller(client=f"c-{party}", party=party, role=ROLES[party]))

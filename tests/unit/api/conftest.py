@@ -7,11 +7,21 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from anyio.from_thread import start_blocking_portal
 from argon2 import PasswordHasher
 
 from dso.api.credentials import _hash_of_nobody
 from tests.support.api_market import Desk, make_desk
 from tests.support.api_run import clear_two_orders
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_portal() -> Iterator[None]:
+    """Serve the requests of all tests in one event loop: hundreds of loops cost seconds."""
+    with start_blocking_portal() as portal:
+        Desk.portal = portal
+        yield
+        Desk.portal = None
 
 
 @pytest.fixture(autouse=True)

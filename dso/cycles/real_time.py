@@ -1,8 +1,9 @@
-"""Real time: what each asset is told for one period, from what binds when it begins."""
+"""Real time: what each asset is told, from what binds when it begins and what devices report."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -14,10 +15,22 @@ from dso.cycles.schedule import NOTHING, Schedule
 from dso.cycles.stages import Desk
 from dso.cycles.timetable import DAY_AHEAD
 from dso.cycles.traffic_light import clearing_folder, light_of_clearing
-from dso.store import DueCycle, Fallback, StageKey
+from dso.realtime.market_devices import expected_others, loads_to_shed, market_devices
+from dso.realtime.measured_minute import Minute, MinuteAnswer, correct_minute
+from dso.realtime.steps import Escalation
+from dso.store import DueCycle, Fallback, Light, StageKey
+from dso.store.instructions import KeptInstruction, add_instructions, add_steps, times_shed
 from dso.store.results import add_setpoints
+from dso.store.telemetry import HeardTelemetry, has_telemetry, latest_telemetry
+from dso.store.told import newest_setpoints
+from opf.problems.monitored_grid import monitor_grid
 
 WATTS_PER_MW: Final = 1_000_000
+# A report older than this says nothing about now.
+RECENT: Final = timedelta(minutes=3)
+# So long a device may take to do what it is told.
+PATIENCE: Final = timedelta(minutes=1)
+LIGHTS: Final[tuple[Light, ...]] = ("green", "yellow", "orange", "red")
 NO_SCHEDULE: Final = CycleResult(
     light="orange",
     fallbacks=(
@@ -32,6 +45,10 @@ NO_SCHEDULE: Final = CycleResult(
 def tell_setpoints(desk: Desk, due: DueCycle) -> CycleResult:
     """Tell every asset its power at one instant, and keep what was told.
 
+    Where devices have reported lately, the setpoints are those that keep the limits of the grid as
+    measured; where setpoints do not suffice, envelopes and the shed list are kept with them, and
+    the light turns orange or red. Where none has, everybody is told its position.
+
     Only clearings that were published by now bind: one that waits for a signature, is late or was
     skipped leaves the positions before it in force. Without any, nobody is told anything and
     devices do as they would without the market.
@@ -43,20 +60,123 @@ def tell_setpoints(desk: Desk, due: DueCycle) -> CycleResult:
     period = (due.first_period - plan.periods.start) // plan.periods.mtu
     if schedule.source[period] == NOTHING:
         return NO_SCHEDULE
+    heard, missing = _heard(desk, due)
+    answer = _correct(desk, due, schedule, period, heard) if heard else None
+    corrected = {} if answer is None else _corrected(answer)
     watts = quantise_mw(schedule.position_mw[:, period]) * WATTS_PER_MW
     vars_ = quantise_mw(schedule.position_mvar[:, period]) * WATTS_PER_MW
-    told = [
-        (order.asset or f"order:{order.id}", format_utc(due.first_period), round(p), round(q), None)
-        for order, p, q in zip(schedule.orders, watts.tolist(), vars_.tolist(), strict=True)
-    ]
-    store = desk.services.store
+    told = []
+    for order, p, q in zip(schedule.orders, watts.tolist(), vars_.tolist(), strict=True):
+        asset = order.asset or f"order:{order.id}"
+        cells = corrected.get(asset, (round(p), round(q), None))
+        told.append((asset, format_utc(due.first_period), *cells))
     key = StageKey(
         market=due.market, feeder=due.feeder, kind=DAY_AHEAD, first_period=plan.periods.start
     )
-    with store.transaction() as connection:
+    with desk.services.store.transaction() as connection:
         add_setpoints(connection, key, told)
-    label = plan.periods.labels()[period]
-    return CycleResult(light=light_of_clearing(folder, (label,)), fallbacks=())
+        if answer is not None and answer.escalation is not None:
+            add_instructions(connection, key, _instructions(answer.escalation, due))
+            add_steps(connection, key, _steps(answer.escalation))
+    light = light_of_clearing(folder, (plan.periods.labels()[period],))
+    texts = missing if answer is None else (*missing, *answer.fallbacks)
+    return CycleResult(
+        light=light if answer is None else max(light, _light(answer), key=LIGHTS.index),
+        fallbacks=tuple(Fallback(name=text.partition(":")[0], text=text) for text in texts),
+    )
+
+
+def _heard(desk: Desk, due: DueCycle) -> tuple[dict[str, HeardTelemetry], tuple[str, ...]]:
+    """Return the recent reports of a feeder, and a fallback where there were some before."""
+    at, feeder = due.first_period, due.feeder
+    with desk.services.store.transaction() as connection:
+        heard = latest_telemetry(connection, feeder, after=at - RECENT, known_at=at)
+        if heard or not has_telemetry(connection, feeder, known_at=at):
+            return heard, ()
+    minutes = int(RECENT.total_seconds() // 60)
+    return {}, (f"no_telemetry: no device has reported for {minutes} minutes; positions are told",)
+
+
+def _correct(
+    desk: Desk,
+    due: DueCycle,
+    schedule: Schedule,
+    period: int,
+    heard: dict[str, HeardTelemetry],
+) -> MinuteAnswer:
+    """Ask what keeps the limits of the grid as measured."""
+    plan, now = desk.plan, due.first_period
+    with desk.services.store.transaction() as connection:
+        before = newest_setpoints(
+            connection,
+            market=due.market,
+            feeder=due.feeder,
+            after=now - plan.periods.mtu - PATIENCE,
+            until=now - PATIENCE,
+        )
+        shed = times_shed(connection, market=due.market, feeder=due.feeder)
+    at = monitor_grid(plan.network, plan.limits)
+    told = {each.asset: each.p_w for each in before}
+    devices = market_devices(schedule, plan.network, period, told)
+    minute = Minute(
+        now=now,
+        others=expected_others(at, schedule, period, devices),
+        reports={asset: each.telemetry for asset, each in heard.items()},
+        loads=loads_to_shed(plan.network, schedule, period, shed),
+        price_eur_per_mwh=float(plan.import_price_eur_per_mwh[period]),
+    )
+    return correct_minute(at, devices, minute)
+
+
+def _corrected(answer: MinuteAnswer) -> dict[str, tuple[int, int, str]]:
+    """Return W, var and reason of those who are told something else than their position."""
+    return {
+        name: (round(p * WATTS_PER_MW), round(q * WATTS_PER_MW), why)
+        for name, p, q, why in zip(
+            answer.name, answer.p_mw.tolist(), answer.q_mvar.tolist(), answer.reason, strict=True
+        )
+        if why
+    }
+
+
+def _light(answer: MinuteAnswer) -> Light:
+    """Return yellow where setpoints mend it, else how far it went."""
+    if answer.escalation is not None:
+        return answer.escalation.step
+    if answer.fallbacks:
+        return "orange"
+    return "yellow" if any(answer.reason) else "green"
+
+
+def _instructions(step: Escalation, due: DueCycle) -> list[KeptInstruction]:
+    return [
+        KeptInstruction(
+            asset=each.asset,
+            kind=each.kind,
+            valid_from=due.first_period,
+            expires_at=each.expires_at,
+            reason=each.reason,
+            p_min_w=each.p_min_w,
+            p_max_w=each.p_max_w,
+        )
+        for each in step.told
+    ]
+
+
+def _steps(step: Escalation) -> list[tuple[object, ...]]:
+    return [
+        (
+            format_utc(each.at),
+            each.asset,
+            each.what,
+            each.step,
+            round(each.from_mw * WATTS_PER_MW),
+            round(each.to_mw * WATTS_PER_MW),
+            each.why,
+            each.rule,
+        )
+        for each in step.records
+    ]
 
 
 def _schedule_at(desk: Desk, due: DueCycle) -> tuple[Schedule, Path]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from data.periods import format_utc
+from data.records.dispatch import DroopPoint
 from dispatch.channels.in_process import InProcessChannel
 from dispatch.dispatcher import Dispatcher
 from dispatch.instruction_log import InstructionLog
@@ -16,6 +17,7 @@ from dispatch.messages import LetterKey
 from dso.cli.main import main
 from dso.realtime.follow import SetpointFollower
 from dso.store import StageKey, Store
+from dso.store.instructions import KeptInstruction, add_instructions
 from dso.store.results import add_setpoints
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -78,6 +80,34 @@ def test_each_setpoint_is_told_once_in_its_time(tmp_path: Path, url: str) -> Non
     clock.at = NOON + timedelta(hours=1)
     follow, desk, _ = follower(store, clock, tmp_path / "new.jsonl")
     assert follow.turn(clock.at) == ()
+    desk.close()
+    store.close()
+
+
+def test_limits_are_told_before_setpoints_and_once(tmp_path: Path, url: str) -> None:
+    store, clock, path = Store.open(url), SetClock(), tmp_path / "log.jsonl"
+    told(store, "f", [("sgen:1", NOON, 4000, 0)])
+    key = StageKey(market="m", feeder="f", kind="day_ahead", first_period=NOON)
+    envelope = KeptInstruction(
+        asset="sgen:1", kind="envelope", valid_from=NOON, expires_at=NOON + QUARTER,
+        reason="orange: export held by line 7", p_min_w=0, p_max_w=2000,
+    )  # fmt: skip
+    corners = (DroopPoint(vm_pu=1.0, q_var=0), DroopPoint(vm_pu=1.05, q_var=-300))
+    droop = replace(envelope, kind="droop", p_min_w=None, p_max_w=None, droop=corners)
+    over = replace(envelope, asset="sgen:2", valid_from=NOON - QUARTER, expires_at=NOON)
+    with store.transaction() as connection:
+        add_instructions(connection, key, [envelope, droop, over])
+        add_instructions(connection, key, [replace(envelope, p_max_w=1)])  # told is told
+    follow, desk, _ = follower(store, clock, path)
+    found = [each.instruction for each in follow.turn(NOON)]
+    assert [(each.asset, each.kind) for each in found] == [
+        ("sgen:1", "droop"), ("sgen:1", "envelope"), ("sgen:1", "setpoint"),
+    ]  # fmt: skip
+    assert (found[0].droop, found[1].p_max_w, found[1].reason) == (corners, 2000, envelope.reason)
+    assert follow.turn(NOON + timedelta(minutes=1)) == ()
+    desk.close()
+    follow, desk, _ = follower(store, clock, path)  # after a restart
+    assert follow.turn(NOON + timedelta(minutes=1)) == ()
     desk.close()
     store.close()
 

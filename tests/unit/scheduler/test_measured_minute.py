@@ -1,0 +1,174 @@
+"""One minute of the market on what devices report; what it tells is judged by power-grid-model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import cached_property
+
+import numpy as np
+import pytest
+from sqlalchemy import select
+
+from data.records.dispatch import Telemetry
+from data.units import MICRO_PER_UNIT
+from dso.cycles.grid_replay import AssetPower, broken_limits, bus_injections
+from dso.cycles.perform import CycleResult
+from dso.cycles.plan import DayPlan
+from dso.cycles.real_time import RECENT, tell_setpoints
+from dso.cycles.schedule import Schedule
+from dso.cycles.stages import Desk, approve_all
+from dso.cycles.timetable import REAL_TIME, day_timetable
+from dso.realtime.market_devices import market_devices
+from dso.store import DueCycle
+from dso.store.instructions import instructions_in_force
+from dso.store.tables import STEP_RECORD
+from dso.store.telemetry import HeardTelemetry, add_telemetry
+from dso.store.told import ToldSetpoint, newest_setpoints
+from opf.replay import ReplayReport, replay_violations
+from tests.unit.scheduler.conftest import DAY, GATE, MINUTE, START, Market
+from tests.unit.scheduler.conftest import FEEDER as VILLAGE
+
+NOON = START + timedelta(hours=13, minutes=7)
+PERIOD = 52
+ASTRAY = "sgen:5"
+
+
+@dataclass
+class Village:
+    """The village at noon, where one plant feeds in more than it was told."""
+
+    market: Market
+    extra_mw: float
+    now: datetime = NOON
+
+    @cached_property
+    def due(self) -> DueCycle:
+        rules = self.market.operation.rules_on(VILLAGE, DAY)[1]
+        first = next(d for d in day_timetable(rules, VILLAGE, DAY) if d.cycle == REAL_TIME)
+        return replace(first, first_period=self.now, due_at=self.now)
+
+    @cached_property
+    def desk(self) -> Desk:
+        return self.market.operation.desk(self.due, approve=approve_all)
+
+    @property
+    def plan(self) -> DayPlan:
+        return self.desk.plan
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        return self.desk.positions.bound(self.plan, ())
+
+    def positions(self) -> dict[str, complex]:
+        devices = market_devices(self.schedule, self.plan.network, PERIOD, {})
+        power = (devices.p_mw + 1j * devices.q_mvar).tolist()
+        return dict(zip(devices.name, power, strict=True))
+
+    def with_astray(self, power: dict[str, complex]) -> dict[str, complex]:
+        return power | {ASTRAY: self.positions()[ASTRAY] + self.extra_mw}
+
+    def truth(self, power: dict[str, complex]) -> ReplayReport:
+        """What power-grid-model says of the grid when devices do this."""
+        devices = market_devices(self.schedule, self.plan.network, PERIOD, {})
+        done = [
+            AssetPower(
+                asset=name, bus=int(bus), injection_mw=np.array([power[name].real]),
+                injection_mvar=np.array([power[name].imag]),
+            )
+            for name, bus in zip(devices.name, devices.bus.tolist(), strict=True)
+        ]  # fmt: skip
+        fixed = self.schedule.fixed
+        here = replace(
+            fixed,
+            **{
+                field: getattr(fixed, field)[PERIOD : PERIOD + 1]
+                for field in ("load_p_mw", "load_q_mvar", "sgen_p_mw", "sgen_q_mvar")
+            },
+        )
+        network = self.plan.network
+        p, q = bus_injections(network, here, done)
+        return replay_violations(network, self.plan.limits, 1, p, q)
+
+    def report(self, power: dict[str, complex]) -> None:
+        """Let every device report what it does and its voltage, half a minute before."""
+        vm_pu = self.truth(power).vm_pu
+        row = {int(bus): k for k, bus in enumerate(self.plan.network.buses.index)}
+        devices = market_devices(self.schedule, self.plan.network, PERIOD, {})
+        heard_at = self.now - MINUTE / 2
+        heard = [
+            HeardTelemetry(
+                known_at=heard_at,
+                telemetry=Telemetry(
+                    asset=name, at=heard_at, p_w=round(power[name].real * MICRO_PER_UNIT),
+                    q_var=round(power[name].imag * MICRO_PER_UNIT),
+                    vm_pu=float(vm_pu[row[int(bus)], 0]),
+                    soc_wh=0 if name.startswith("storage:") else None,
+                ),
+            )
+            for name, bus in zip(devices.name, devices.bus.tolist(), strict=True)
+        ]  # fmt: skip
+        with self.market.operation.services.store.transaction() as connection:
+            add_telemetry(connection, VILLAGE, heard)
+
+    def told(self) -> dict[str, ToldSetpoint]:
+        with self.market.operation.services.store.transaction() as connection:
+            found = newest_setpoints(
+                connection,
+                market=self.due.market,
+                feeder=VILLAGE,
+                after=self.now - MINUTE,
+                until=self.now,
+            )
+        return {each.asset: each for each in found}
+
+    def told_power(self) -> dict[str, complex]:
+        told = self.told()
+        return {
+            name: complex(told[name].p_w, told[name].q_var) / MICRO_PER_UNIT
+            for name in self.positions()
+        }
+
+    def run(self) -> CycleResult:
+        return tell_setpoints(self.desk, self.due)
+
+
+def test_what_devices_report_changes_what_they_are_told(market: Market) -> None:
+    market.work(GATE)
+    store = market.operation.services.store
+
+    calm = Village(market, 0.15)
+    before = calm.run()
+    assert (before.light, before.fallbacks) == ("green", ())
+    assert calm.told_power() == pytest.approx(calm.positions(), abs=1e-6)
+    assert {each.reason for each in calm.told().values()} == {None}
+
+    seen = Village(market, 0.15, NOON + MINUTE)
+    done = seen.with_astray(seen.positions())
+    assert broken_limits(seen.truth(done))
+    seen.report(done)
+    assert seen.run() == CycleResult(light="yellow", fallbacks=())
+    assert broken_limits(seen.truth(seen.with_astray(seen.told_power()))) == ()
+    reasons = {name: each.reason for name, each in seen.told().items() if each.reason}
+    assert reasons
+    assert ASTRAY not in reasons  # it does not listen: others make up for it
+    assert all(each.startswith("correction: trafo 0") for each in reasons.values())
+
+    old = Village(market, 0.15, NOON + 2 * MINUTE + RECENT)
+    assert [each.name for each in old.run().fallbacks] == ["no_telemetry"]
+    assert old.told_power() == pytest.approx(old.positions(), abs=1e-6)
+
+    much = Village(market, 0.6, NOON + 7 * MINUTE)
+    much.report(much.with_astray(much.positions()))
+    assert much.run().light == "red"
+    with store.transaction() as connection:
+        limits = instructions_in_force(
+            connection, market=much.due.market, feeder=VILLAGE, now=much.now
+        )
+        steps = connection.execute(select(STEP_RECORD)).all()
+    assert [each.asset for each in limits if each.kind == "shed"] == [ASTRAY]
+    assert {each.asset for each in limits if each.kind == "envelope"}
+    assert {each.asset for each in limits} == {each.asset for each in steps}
+    assert all(each.reason for each in limits)
+    assert all(each.why for each in steps)
+    assert broken_limits(much.truth(much.told_power() | {ASTRAY: 0j})) == ()

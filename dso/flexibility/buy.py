@@ -8,7 +8,7 @@ is ordered is looked at once more with AC physics: what is then still missing is
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -44,6 +44,8 @@ from opf.problems.flexibility_purchase import (
 )
 
 Floats = NDArray[np.float64]
+# Awards are whole W: a limit that binds in the market is met to the sum of their roundings.
+NO_NEED_MW: Final = 1e-5
 NOTHING_CHOSEN: Final = FlexibilityChoice(shares={}, injections={}, cost_eur=0.0, result=None)
 
 
@@ -122,7 +124,7 @@ def buy(
     """
     count = len(held.periods)
     offers, rejections = judge_offers(tray.offers, tray.revocations, desk)
-    before = flexibility_outcome(held, (), shortage_eur_per_mwh=shortage_eur_per_mwh)
+    before = _outcome(held, (), shortage_eur_per_mwh)
     missing_before = missing_by_period(before.violations, count)
     remarks: list[str] = []
     fallbacks: list[str] = []
@@ -133,7 +135,7 @@ def buy(
     elif before.violations:
         choice, orders = _choose(held, tray, offers, missing_before, remarks, shortage_eur_per_mwh)
     if orders:
-        after = flexibility_outcome(held, _fixed(orders), shortage_eur_per_mwh=shortage_eur_per_mwh)
+        after = _outcome(held, _fixed(orders), shortage_eur_per_mwh)
         if not is_sound(after):
             fallbacks.append(f"uncertified: nothing is ordered ({after.message})")
             orders, after = (), before
@@ -183,6 +185,15 @@ def _choose(
         offers, tray.contracts, choice.shares, choice.injections, periods.mtu_h
     )
     return choice, orders
+
+
+def _outcome(
+    held: ClearingCase, fixed: Sequence[Order], shortage_eur_per_mwh: float
+) -> ClearingResult:
+    """Return the grid with what is ordered; what whole W of awards miss a limit by is no need."""
+    found = flexibility_outcome(held, fixed, shortage_eur_per_mwh=shortage_eur_per_mwh)
+    missing = tuple(each for each in found.violations if each.mw_short > NO_NEED_MW)
+    return replace(found, violations=missing)
 
 
 def _fixed(orders: Sequence[FlexOrder]) -> list[Order]:

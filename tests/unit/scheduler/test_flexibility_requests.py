@@ -53,6 +53,16 @@ def test_a_day_publishes_its_requests(tmp_path: Path) -> None:
         # the bus of the point is as good as the best one for its transformer, to a few percent
         assert worst <= point["need_mw_max"] <= 1.1 * worst
 
+        market.work(GATE + timedelta(hours=3))
+        # the day-ahead market has kept every limit: nothing is left to buy
+        bought = market.row("flexibility_purchase")
+        assert (bought["state"], bought["light"], bought["due_at"]) == (
+            "done", "green", "2016-07-24T14:00:00Z",
+        )  # fmt: skip
+        assert json.loads((market.day / "flexibility/orders.json").read_text()) == []
+        told = json.loads((market.day / "flexibility/purchase.json").read_text())
+        assert (told["missing_before"], told["rejections"], told["fallbacks"]) == ([], [], [])
+
         market.work(GATE + timedelta(hours=12))
         states = [
             row["state"]
@@ -72,11 +82,14 @@ def test_a_feeder_without_points_asks_for_nothing(tmp_path: Path) -> None:
         market.operation.insert_due(GATE, since=DAY, until=DAY)
         cycles = {row["cycle"] for row in market.operation.queue.states()}
     assert "forecast" in cycles
-    assert "flexibility_request" not in cycles
+    assert not {"flexibility_request", "flexibility_purchase"} & cycles
 
 
 def test_capacity_under_contract_is_kept_free_in_the_clearing(tmp_path: Path) -> None:
-    """The storage at bus 9 keeps 20 of its 33 kW from 18 to 20 o'clock, and half an hour of it."""
+    """The storage at bus 9 keeps 20 of its 33 kW from 18 to 20 o'clock, and half an hour of it.
+
+    Half of the window is given back before the day-ahead gate; what comes after it is not known.
+    """
     configs = write_configs(tmp_path / "configs")
     feeder = configs / f"feeders/{FEEDER}.toml"
     feeder.write_text('contracts = ["evening.json"]\n' + feeder.read_text())
@@ -88,13 +101,24 @@ def test_capacity_under_contract_is_kept_free_in_the_clearing(tmp_path: Path) ->
         "availability_eur_per_mw_h": 5, "utilisation_eur_per_mwh": 90,
     }  # fmt: skip
     (configs / "feeders/evening.json").write_text(json.dumps([contract]))
+    messages = configs / "feeders/messages/2016-07-25"
+    messages.mkdir(parents=True)
+    feeder.write_text(feeder.read_text() + '[flexibility]\nmessages = "messages"\n')
+    for stamp, kept in (("20160724T1129Z", 4), ("20160724T2131Z", 0)):
+        update = {
+            "message": "FlexReservationUpdate", "message_id": stamp, "contract_id": "evening",
+            "congestion_point": contract["congestion_point"], "period": "2016-07-25",
+            "isps": [{"power_w": -20000, "start": 73, "duration": kept}] if kept else [],
+        }  # fmt: skip
+        (messages / f"{stamp}-operator.json").write_text(json.dumps([update]))
     with open_market(tmp_path, configs) as market:
         market.work(GATE)
         orders = json.loads((market.day / "clearing/orders.json").read_text())
         (order,) = [order for order in orders if order.get("asset") == "storage:1"]
         most = np.array(order["discharge_mw_max"])
-        np.testing.assert_allclose(most[72:80], most[0] - 0.02, atol=1e-9)
+        np.testing.assert_allclose(most[72:76], most[0] - 0.02, atol=1e-9)
         assert np.all(most[:72] == most[0])
+        assert np.all(most[76:] == most[0])
         kept = 0.02 * 0.5 / order["efficiency_discharge"]
         assert order["energy_mwh_min"] == pytest.approx(kept)
         assert json.loads((market.day / "forecast/reserved.json").read_text()) == {"remarks": []}

@@ -243,11 +243,12 @@ def _estimate(
         vm_pu=np.array(list(volts.values()), dtype=float),
     )
     # One reading that misses is wrong; where all of them miss, the expectation is.
+    estimate = estimate_state(at, own + minute.others, deviation, measured)
     for _ in range(WIDENED_MAX):
-        estimate = estimate_state(at, own + minute.others, deviation, measured)
         if 2 * len(estimate.suspects) <= len(volts) and estimate.residual_max <= MISFIT_MAX:
             break
         deviation *= 2.0
+        estimate = estimate_state(at, own + minute.others, deviation, measured)
     return estimate.injection - own
 
 

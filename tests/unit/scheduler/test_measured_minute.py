@@ -26,8 +26,8 @@ from dso.store.tables import STEP_RECORD
 from dso.store.telemetry import HeardTelemetry, add_telemetry
 from dso.store.told import ToldSetpoint, newest_setpoints
 from opf.replay import ReplayReport, replay_violations
+from tests.support.small_market import FEEDER as VILLAGE
 from tests.unit.scheduler.conftest import DAY, GATE, MINUTE, START, Market
-from tests.unit.scheduler.conftest import FEEDER as VILLAGE
 
 NOON = START + timedelta(hours=13, minutes=7)
 PERIOD = 52

@@ -46,7 +46,7 @@ from tests.support.random_markets import INTEGER_ORDERS_MAX, random_market
 
 SEEDS = range(200)
 QUICK = [seed for seed in range(28) if seed not in (5, 9, 10)]  # those take seconds each
-LOSSLESS = [pytest.param(k, marks=pytest.mark.slow) if k == 10 else k for k in range(40)]
+LOSSLESS = [pytest.param(k, marks=pytest.mark.long) if k == 10 else k for k in range(40)]
 # Near zero surplus rounding decides, and either answer is right: such markets are few.
 UNCLEAR_MAX = 0.03
 

@@ -53,7 +53,7 @@ def nothing(result: ClearingResult) -> ClearingResult:
     return dataclasses.replace(result, awards=awards)
 
 
-@pytest.mark.parametrize("day", [SUNNY, WINTER], ids=str)
+@pytest.mark.parametrize("day", [SUNNY, pytest.param(WINTER, marks=pytest.mark.long)], ids=str)
 def test_three_starts_end_at_one_optimum(day: date) -> None:
     case = simbench_case(GRID, day)
     linear = clear_case(dataclasses.replace(case, formulation="lindistflow"))

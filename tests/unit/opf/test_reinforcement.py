@@ -46,7 +46,9 @@ def year_change(
     [
         # a transformer that exports too much; two cables in a row, each full in other hours
         ("1-LV-rural1--2-sw", 100.0, {("trafo", 0)}),
-        ("1-LV-semiurb4--2-sw", 60.0, {("line", 33), ("line", 34)}),
+        pytest.param(
+            "1-LV-semiurb4--2-sw", 60.0, {("line", 33), ("line", 34)}, marks=pytest.mark.long
+        ),
     ],
 )
 def test_shadow_prices_of_a_year_equal_the_re_solved_change(

@@ -28,7 +28,7 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out / "index.html"
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 375), ("dark", 375), ("dark", 1440)])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 375), ("dark", 1440)])
 def test_the_page_is_quiet_closed_narrow_and_accessible(
     browser: Browser, page_file: Path, scheme: Scheme, width: int
 ) -> None:

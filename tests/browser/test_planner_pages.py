@@ -57,7 +57,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", PAGES)
-@pytest.mark.parametrize(("scheme", "width"), [("light", 375), ("dark", 375), ("dark", 1440)])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 375), ("dark", 1440)])
 def test_quiet_closed_narrow_and_accessible(
     browser: Browser, place: Path, name: str, scheme: Scheme, width: int
 ) -> None:

@@ -31,7 +31,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("width", [375, 768, 1440])
+@pytest.mark.parametrize("width", [375, pytest.param(768, marks=pytest.mark.long), 1440])
 def test_quiet_closed_narrow_and_accessible(
     browser: Browser, report: Path, scheme: Scheme, width: int
 ) -> None:

@@ -25,7 +25,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return page
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 375), ("dark", 375), ("dark", 1440)])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 375), ("dark", 1440)])
 def test_quiet_closed_narrow_and_accessible(
     browser: Browser, shown: Path, scheme: Scheme, width: int
 ) -> None:

@@ -171,10 +171,12 @@ def award_share(order: Order) -> float:
     return 1.0 if isinstance(order, BilateralOrder) else order.buses[0][1]
 
 
-def continuous_explanations() -> Iterator[tuple[ClearingCase, Order, OrderExplanation]]:
+def continuous_explanations(
+    markets: int, feeders: int
+) -> Iterator[tuple[ClearingCase, Order, OrderExplanation]]:
     for case in (
-        *(continuous_market(seed) for seed in range(26)),
-        *(random_feeder(seed).case for seed in range(3)),
+        *(continuous_market(seed) for seed in range(markets)),
+        *(random_feeder(seed).case for seed in range(feeders)),
     ):
         published = published_market(case)
         for order in case.orders:
@@ -204,16 +206,20 @@ class Tally:
             self.undecided += 1
 
 
-@pytest.mark.slow
-def test_prices_and_sizes_named_for_orders_without_integers_turn_the_decision() -> None:
+@pytest.mark.parametrize(
+    ("markets", "feeders"), [(9, 1), pytest.param(26, 3, marks=pytest.mark.long)]
+)
+def test_prices_and_sizes_named_for_orders_without_integers_turn_the_decision(
+    markets: int, feeders: int
+) -> None:
     tally = Tally()
-    for case, order, explained in continuous_explanations():
+    for case, order, explained in continuous_explanations(markets, feeders):
         tally.try_out(case, order, explained)
     assert tally.wrong == []
-    assert tally.kinds.total() >= 80
-    assert min(tally.kinds[kind] for kind in ("generation", "demand", "bilateral")) >= 5
-    assert min(tally.kinds[kind] for kind in ("storage", "shift")) >= 3
-    assert tally.sizes >= 40
+    assert tally.kinds.total() >= 3 * markets
+    assert min(tally.kinds[kind] for kind in ("generation", "demand", "bilateral")) >= markets // 5
+    assert min(tally.kinds[kind] for kind in ("storage", "shift")) >= markets // 9
+    assert tally.sizes >= 3 * markets // 2
     assert tally.undecided <= 3
 
 

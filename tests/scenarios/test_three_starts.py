@@ -71,6 +71,7 @@ def test_three_starts_end_at_one_optimum(day: date) -> None:
             np.testing.assert_allclose(one.injection_mw, other.injection_mw, rtol=0, atol=1e-5)
 
 
+@pytest.mark.long
 def test_the_cone_bound_is_tight_on_the_winter_day() -> None:
     case = simbench_case(GRID, WINTER)
     result = clear_case(case)

@@ -58,6 +58,7 @@ def test_no_secret_in_any_log_at_debug_level(
     levels = {name: logging.getLogger(name).level for name in names}
     for name in names:
         logging.getLogger(name).setLevel(logging.DEBUG)
+    structlog.reset_defaults()  # commands run before in this process may have set a level
     structlog.configure(processors=[keep])
     desk = make_desk(None, tmp_path)  # after the levels: the driver looks once
     try:

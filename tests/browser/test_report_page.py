@@ -30,8 +30,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("width", [375, pytest.param(768, marks=pytest.mark.long), 1440])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 375), ("dark", 1440)])
 def test_quiet_closed_narrow_and_accessible(
     browser: Browser, report: Path, scheme: Scheme, width: int
 ) -> None:
@@ -133,6 +132,7 @@ def test_printing_keeps_the_numbers(browser: Browser, report: Path) -> None:
         assert len(page.pdf()) > 50_000
 
 
+@pytest.mark.long
 def test_pictures_can_be_taken(browser: Browser, report: Path, tmp_path: Path) -> None:
     pictures = take_pictures(browser, report, tmp_path)
     assert len(pictures) == 11

@@ -55,7 +55,7 @@ def session(leader: int) -> Iterator[int]:
             yield int(status.parent.name)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_sweep_of_sample_days_is_stopped_and_goes_on(
     studies: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

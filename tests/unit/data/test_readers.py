@@ -190,6 +190,7 @@ def test_nan_in_a_profile_names_element_and_time(grid: SimbenchGrid) -> None:
     assert "profile of sgen 0 (roof): p_mw is nan" in text
 
 
+@pytest.mark.long
 def test_a_damaged_cache_is_parsed_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     grid = load_simbench(CODE)

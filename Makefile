@@ -28,17 +28,17 @@ help: ## list the targets
 
 setup: $(STAMP) ## install everything into .venv (skipped while it is up to date)
 
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock requirements-pip.lock pyproject.toml
 	@if [ -z "$(PYTHON)" ]; then \
 		echo "No Python 3.11 or newer found. Install one, or name it: make PYTHON=/path/to/python3" >&2; \
 		exit 2; fi
 	@SECONDS=0; \
 	[ -x $(BIN)/python ] || "$(PYTHON)" -m venv $(VENV); \
 	echo "Installing the locked packages into $(VENV) (a few minutes the first time) ..."; \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
-		-r requirements.lock; \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
-		--no-build-isolation --editable .; \
+	install="$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps"; \
+	$$install --require-hashes -r requirements-pip.lock; \
+	$$install --no-compile --require-hashes -r requirements.lock; \
+	$$install --no-build-isolation --editable .; \
 	touch $(STAMP); \
 	echo "Set-up took $$SECONDS s."
 
@@ -133,6 +133,8 @@ lock: setup ## write requirements.lock anew from pyproject.toml (names, versions
 	$(BIN)/uv pip compile pyproject.toml --extra postgres --extra evm --extra dask --extra dev --universal \
 		--python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--quiet --output-file requirements.lock
+	echo pip | $(BIN)/uv pip compile - --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-annotate --quiet --output-file requirements-pip.lock
 
 clean: ## remove what the targets made, the environment included
 	rm -rf $(VENV) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \

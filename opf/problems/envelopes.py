@@ -7,11 +7,19 @@ corner is solved in AC and relinearised there until its envelope stays.
 
 Who gets how much follows a stated rule, by progressive filling (D. Bertsekas, R. Gallager, Data
 Networks, 1992, section 6.5.2): all grow together until a limit binds or a request is met; those who
-load that limit stop there, the others grow on.
+load that limit stop there, the others grow on. What they grow to is fair in this sense: every
+connection has its request or a bottleneck, a limit that binds in its worst use, that the connection
+loads, and that nobody loads who has a higher level.
 
-* ``max_min``: all grow by equal MW. Nobody can get more without taking from somebody who has no
-  more.
-* ``pro_rata``: all grow by equal shares of what they requested.
+* ``max_min``: all grow by equal MW; the level is the envelope [MW].
+* ``pro_rata``: all grow by equal shares; the level is the share of the request.
+
+A connection hardly loads a limit if one more MW of its envelope moves the limit by less than
+`LOADS_SHARE` of what a MW of whoever moves it most does, and all such connections together, with
+their whole requests, would take up at most `SLIGHT_USE_SHARE` of its room; else it loads it if it
+moves it at all. Voltages couple everybody with everything: if all who move a limit stopped with it,
+one overloaded line would hold the whole grid. Those who hardly load it go on instead. What they use
+is room taken before the others share, so the limit holds, and the others lose that part at most.
 """
 
 from __future__ import annotations
@@ -23,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import Problem, refuse_if_any
-from opf.limits import limit_gradients
+from opf.limits import CURRENT_FROM, CURRENT_TO, VOLTAGE_LOWER, VOLTAGE_UPPER, limit_gradients
 from opf.power_flow import AcState, PowerFlowDiverged
 from opf.problems.monitored_grid import MonitoredGrid
 
@@ -35,9 +43,17 @@ FairnessRule = Literal["max_min", "pro_rata"]
 FAIRNESS_RULES: Final[tuple[FairnessRule, ...]] = ("max_min", "pro_rata")
 ROUNDS_MAX: Final = 30
 STEP_TOLERANCE_MW: Final = 1e-7
-# Sensitivities below this share of a limit's largest load it not at all.
+# Sensitivities below this share of a limit's largest are rounding.
 NO_EFFECT: Final = 1e-9
-LIMIT_ROWS: Final = 24
+# Below this share of the largest sensitivity of a limit a connection hardly loads it, if all such
+# connections together take up no more than this share of its room.
+LOADS_SHARE: Final = 0.05
+SLIGHT_USE_SHARE: Final = 0.1
+# Limits of each kind (upper and lower voltages, currents) that enter a filling, and those nearest
+# in the corner that are asked how much nearer they come in their own worst use.
+ROWS_PER_KIND: Final = 8
+ASKED_PER_KIND: Final = 40
+KINDS: Final = ((VOLTAGE_UPPER,), (VOLTAGE_LOWER,), (CURRENT_FROM, CURRENT_TO))
 USE_STEPS: Final = (0.5, 0.25, 0.125, 0.0625, 0.03125)
 REQUEST: Final = "request"
 
@@ -155,11 +171,11 @@ class _Corners:
             states.append(self.at.state(injection))
         return states
 
-    def holds(self, x: Floats) -> bool:
+    def holds(self, x: Floats, kept: Ints) -> bool:
         """Whether every limit holds in the corners and in the uses worst for the tightest."""
         try:
             for state, direction in zip(self.states(x), self.directions, strict=True):
-                worst, _, _ = self._worst_uses(state, direction, x)
+                worst, _, _ = self._worst_uses(state, direction, x, kept)
                 for seen in (state, worst):
                     over = self.at.values(seen) - self.allowed[:, None]
                     if (over > self.at.tolerance[:, None]).any():
@@ -168,10 +184,27 @@ class _Corners:
             return False
         return True
 
+    def _nearest(self, state: AcState, direction: Complexes, x: Floats) -> Ints:
+        """Return the limits nearest to binding in their own worst use, some of each kind.
+
+        A limit that others relieve binds without them: their part is put back, to first order.
+        """
+        gap = self.allowed - self.at.values(state)[:, 0]
+        found = []
+        for kind in KINDS:
+            rows = np.flatnonzero(np.isin(self.at.limits.family, kind))
+            rate = gap[rows] / np.maximum(np.abs(self.allowed[rows]), 1e-9)
+            asked = rows[np.argsort(rate, kind="stable")[:ASKED_PER_KIND]]
+            slope = self._slopes(state, direction, asked, np.zeros_like(asked))
+            relief = np.minimum(slope, 0.0) @ x
+            rate = (gap[asked] + relief) / np.maximum(np.abs(self.allowed[asked]), 1e-9)
+            found.append(asked[np.argsort(rate, kind="stable")[:ROWS_PER_KIND]])
+        return np.concatenate(found)
+
     def _worst_uses(
-        self, state: AcState, direction: Complexes, x: Floats
+        self, state: AcState, direction: Complexes, x: Floats, kept: Ints
     ) -> tuple[AcState, Floats, Ints]:
-        """Return the uses worst for each of the limits nearest to binding.
+        """Return the uses worst for each of the limits nearest to binding, and of those kept.
 
         Where others' exports lower a voltage (they draw reactive power on their way through a
         transformer), the worst for it is that they do not export, or only in part: each goes up or
@@ -183,18 +216,20 @@ class _Corners:
             AC state with one column per limit, what is used there of shape (limits,
             connections) [MW], and the limits' numbers.
         """
-        g = self.at.values(state)[:, 0]
-        scale = np.maximum(np.abs(self.allowed), 1e-9)
-        near = np.argsort((self.allowed - g) / scale, kind="stable")[:LIMIT_ROWS]
+        near = np.union1d(self._nearest(state, direction, x), kept)
         slope = self._slopes(state, direction, near, np.zeros_like(near))
         used = np.where(slope > 0.0, x, 0.0)
         seen = self._use(direction, used)
         columns = np.arange(len(near))
+        worst, most = used, self.at.values(seen)[near, columns]
         for step in USE_STEPS:
             slope = self._slopes(seen, direction, near, columns)
             used = np.clip(used + step * x * np.sign(slope), 0.0, x)
             seen = self._use(direction, used)
-        return seen, used, near
+            g = self.at.values(seen)[near, columns]
+            worse = g > most
+            worst, most = np.where(worse[:, None], used, worst), np.where(worse, g, most)
+        return self._use(direction, worst), worst, near
 
     def _use(self, direction: Complexes, used: Floats) -> AcState:
         """Solve the uses of envelopes, shape (columns, connections) [MW]."""
@@ -210,21 +245,58 @@ class _Corners:
         small = np.abs(slope) <= NO_EFFECT * np.abs(dp).max(axis=0)[:, None]
         return np.where(small, 0.0, slope)
 
-    def rows(self, x: Floats) -> tuple[Floats, Floats, list[int]]:
+    def rows(self, x: Floats, request: Floats, kept: Ints) -> tuple[Floats, Floats, list[int]]:
         """Return rows A x' <= b around x of the limits nearest to binding, and their numbers.
 
-        Each limit is linearised at its own worst use: who relieves it is not counted on.
+        Each limit is linearised at its own worst use: who relieves it is not counted on. Who hardly
+        loads it is in what it has no more room for, with the use of now.
         """
         blocks, rooms, numbers = [], [], []
         for state, direction in zip(self.states(x), self.directions, strict=True):
-            worst, used, near = self._worst_uses(state, direction, x)
+            worst, used, near = self._worst_uses(state, direction, x, kept)
             columns = np.arange(len(near))
             slope = np.maximum(self._slopes(worst, direction, near, columns), 0.0)
-            g = self.at.values(worst)[near, columns]
-            blocks.append(slope)
-            rooms.append(self.allowed[near] - g + (slope * used).sum(axis=1))
+            free = self.allowed[near] - self.at.values(worst)[near, columns]
+            room = free + (slope * used).sum(axis=1)
+            counted = np.where(who_loads(slope, room, request), slope, 0.0)
+            blocks.append(counted)
+            rooms.append(free + (counted * used).sum(axis=1))
             numbers += near.tolist()
         return np.vstack(blocks), np.concatenate(rooms), numbers
+
+
+def who_loads(slope: Floats, room: Floats, request: Floats) -> NDArray[np.bool_]:
+    """Tell who loads each limit, and not just hardly.
+
+    Parameters
+    ----------
+    slope : ndarray, shape (limits, connections)
+        How a MW of each envelope moves each limit, not negative.
+    room : ndarray, shape (limits,)
+        What use may take of each limit, in its unit; where there is none, everybody loads it who
+        moves it.
+    request : ndarray, shape (connections,)
+        The most each would use [MW].
+
+    Returns
+    -------
+    ndarray of bool, shape (limits, connections)
+
+    Examples
+    --------
+    One MW of the third moves the limit by a fiftieth of what one of the first does. Its whole
+    request takes up 0.02 of a room of 2, which is little, but too much of a room of 0.1:
+
+    >>> slope, request = np.array([[1.0, 0.9, 0.02]]), np.array([5.0, 5.0, 1.0])
+    >>> who_loads(slope, np.array([2.0]), request).tolist()
+    [[True, True, False]]
+    >>> who_loads(slope, np.array([0.1]), request).tolist()
+    [[True, True, True]]
+    """
+    hardly = slope < LOADS_SHARE * slope.max(axis=1, keepdims=True, initial=0.0)
+    together = np.where(hardly, slope, 0.0) @ request
+    little = together <= SLIGHT_USE_SHARE * np.maximum(room, 0.0)
+    return np.asarray((slope > 0.0) & ~(hardly & little[:, None]))
 
 
 def fill_progressively(
@@ -288,17 +360,19 @@ def _share_direction(corners: _Corners, request: Floats, weights: Floats) -> One
     breaks = np.flatnonzero((idle - corners.allowed > at.tolerance).any(axis=0))
     stopped, numbers = np.full(len(request), -1, dtype=np.int64), [0]
     rounds = 0
+    kept = np.zeros(0, dtype=np.int64)
     for _ in range(ROUNDS_MAX):
-        rows, room, numbers = corners.rows(x)
+        rows, room, numbers = corners.rows(x, request, kept)
         rounds += 1
         filled, stopped = fill_progressively(rows, room, request, weights)
+        kept = np.union1d(kept, np.array(numbers, dtype=np.int64)[stopped[stopped >= 0]])
         filled = _towards(corners, x, filled)
         change = float(np.abs(filled - x).max(initial=0.0))
         x = filled
         if change <= STEP_TOLERANCE_MW:
             break
     if not len(breaks):
-        x = _drawn_in(corners, x)
+        x = _drawn_in(corners, x, kept)
     held = [
         REQUEST if row < 0 else " ".join(str(part) for part in at.name(numbers[row])).strip()
         for row in stopped.tolist()
@@ -325,14 +399,14 @@ def _towards(corners: _Corners, x: Floats, filled: Floats) -> Floats:
     return x
 
 
-def _drawn_in(corners: _Corners, x: Floats) -> Floats:
+def _drawn_in(corners: _Corners, x: Floats, kept: Ints) -> Floats:
     """Draw all envelopes in by one factor where a corner is still over by more than rounding."""
-    if corners.holds(x):
+    if corners.holds(x, kept):
         return x
     low, high = 0.0, 1.0
     for _ in range(40):
         middle = 0.5 * (low + high)
-        low, high = (middle, high) if corners.holds(middle * x) else (low, middle)
+        low, high = (middle, high) if corners.holds(middle * x, kept) else (low, middle)
     return np.asarray(low * x)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from data.readers.pandapower_net import network_from_pandapower
 from data.records.clearing import ClearingCase
+from data.records.network import Network
 from data.records.order import DemandOrder, Order, PriceStep, ReactiveRange
 from tests.support.cases import generation, make_case, storage
 
@@ -181,6 +182,13 @@ def _binding_limits(draft: _Draft, orders: list[Order]) -> dict[str, Any]:
         loading = [float(n.res_trafo.loading_percent.iloc[0]) for n in (bare, full)]
         limits["trafo"] = max(0.8 * loading[1], 1.3 * loading[0])
     return limits
+
+
+def random_network(rng: Random, name: str) -> Network:
+    """Draw a grid with its loads, without orders and limits."""
+    draft = _draw_grid(rng, str(rng.choice(KINDS)))
+    _draw_loads(draft)
+    return network_from_pandapower(draft.net, name)
 
 
 def random_feeder(seed: int) -> RandomFeeder:

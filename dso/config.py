@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound="Versioned")
 
+OWN: Final = "own"
 # Beside the package both in a checkout and in an installed wheel (see pyproject.toml).
 CONFIG_FOLDER: Final = Path(__file__).resolve().parent.parent / "configs"
 
@@ -59,6 +60,25 @@ class CycleRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RealTimeRules:
+    """What holds where setpoints do not suffice, and what devices are sent ahead.
+
+    Parameters
+    ----------
+    envelopes : str
+        Fairness rule of operating envelopes, one of `opf.problems.envelopes.FAIRNESS_RULES`.
+    shed : str
+        Order of the shed list, one of `opf.problems.shed.SHED_RULES`.
+    droops_ahead_minutes : int
+        How long before delivery begins devices are sent the droops of the day [min].
+    """
+
+    envelopes: Literal["max_min", "pro_rata"] = "max_min"
+    shed: Literal["priority", "rotating"] = "priority"
+    droops_ahead_minutes: int = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MarketRules:
     """A rule set of a market, in force on the day it was asked for.
 
@@ -86,6 +106,8 @@ class MarketRules:
         Settlement rules (docs: settlement).
     cycles : CycleRules
         When cycles run, and what they need.
+    real_time : RealTimeRules
+        What holds where setpoints do not suffice.
     margin_quantile : float or None
         Quantile of the joint scenarios that sets security margins on limits, in (0.5, 1); None: the
         limits hold in full.
@@ -112,8 +134,37 @@ class MarketRules:
     refund: Literal["pro_rata_withdrawal", "pro_rata_capacity", "retain"]
     settle_reactive: bool
     cycles: CycleRules = CycleRules()
+    real_time: RealTimeRules = RealTimeRules()
     margin_quantile: float | None = None
     shortfall_eur_per_mwh: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForecastSources:
+    """Whose forecast serves where: ``own``, ``mandate``, or the id of a party.
+
+    ``mandate`` is whoever may trade for the connection. What is said of a connection point counts
+    before what is said of a class (``load``, ``pv``, ``wind``, ``other``), and that before
+    ``feeder``. A forecast is issued at most ``age_h_max`` [h] before the gate.
+    """
+
+    feeder: str = OWN
+    by_class: Mapping[str, str] = field(default_factory=dict)
+    by_connection: Mapping[str, str] = field(default_factory=dict)
+    age_h_max: float = 24.0
+
+    @property
+    def asks(self) -> bool:
+        """Whether anybody else's forecast is wanted anywhere."""
+        named = {self.feeder, *self.by_class.values(), *self.by_connection.values()}
+        return named != {OWN}
+
+    def source_of(self, connection_point: str | None, kind: str) -> str:
+        """Return whose forecast serves for a class of asset at a connection point."""
+        of_class = self.by_class.get(kind, self.feeder)
+        if connection_point is None:
+            return of_class
+        return self.by_connection.get(connection_point, of_class)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,13 +175,15 @@ class Feeder:
     ``import_price_weeks_later`` is how many weeks after the delivery day the stand-in wholesale
     price is taken. ``offers`` names the aggregators and what their assets ask. ``forecast_model``
     serves day-ahead: ``like-day``, ``boosted-day`` or ``weather``, which reads ``weather_files``
-    issued at most ``weather_age_h_max`` [h] before the gate. ``profiles`` is the SimBench grid
-    whose recorded profiles the elements follow, None where the network has its own; ``limits`` hold
-    for all elements of a kind, by field name of `data.records.clearing.Limits`. Each forecast is
+    issued at most ``weather_age_h_max`` [h] before the gate; ``forecast_sources`` says where
+    the forecasts of others serve in its place. ``profiles`` is the SimBench grid whose recorded
+    profiles the elements follow, None where the network has its own; ``limits`` hold for all
+    elements of a kind, by field name of `data.records.clearing.Limits`. Each forecast is
     followed by a flexibility request for the ``congestion_points``; ``contract_files`` hold
-    availability contracts, whose capacity every clearing keeps free. What the day-ahead clearing
-    leaves unsolved is bought at ``purchase_at``, local clock time of the day-ahead gate's day, None
-    without congestion points; ``message_folder`` has a folder of received messages for each day.
+    availability contracts, whose capacity every clearing keeps free. What the day-ahead
+    clearing leaves unsolved is bought at ``purchase_at``, local clock time of the day-ahead
+    gate's day, None without congestion points; ``message_folder`` has a folder of received
+    messages for each day.
     """
 
     id: str
@@ -149,6 +202,7 @@ class Feeder:
     forecast_model: Literal["like-day", "boosted-day", "weather"] = "like-day"
     weather_files: tuple[Path, ...] = ()
     weather_age_h_max: float = 24.0
+    forecast_sources: ForecastSources = field(default_factory=ForecastSources)
     profiles: str | None = None
     limits: Mapping[str, float] = field(default_factory=dict)
     congestion_points: tuple[CongestionPoint, ...] = ()
@@ -299,6 +353,7 @@ def _market_rules(schema: MarketSchema, digest: str) -> MarketRules:
         refund=schema.settlement.refund,
         settle_reactive=schema.settlement.settle_reactive,
         cycles=CycleRules(**schema.cycles.model_dump()),
+        real_time=RealTimeRules(**schema.real_time.model_dump()),
         margin_quantile=schema.security.margin_quantile,
         shortfall_eur_per_mwh=(
             None if schema.collateral is None else schema.collateral.shortfall_eur_per_mwh
@@ -331,6 +386,7 @@ def _feeder(schema: FeederSchema, digest: str, folder: Path) -> Feeder:
         # Files lie beside the feeder's own, unless they say where.
         weather_files=() if weather is None else tuple(folder / name for name in weather.files),
         weather_age_h_max=24.0 if weather is None else weather.age_h_max,
+        forecast_sources=ForecastSources(**schema.forecast_sources.model_dump()),
         contract_files=tuple(folder / name for name in schema.contracts),
         purchase_at=schema.flexibility.purchase_at if schema.congestion_points else None,
         message_folder=(

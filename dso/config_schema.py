@@ -17,6 +17,7 @@ MINUTES_PER_DAY = 1440
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
+Source = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 class Strict(BaseModel):
@@ -137,6 +138,14 @@ class CyclesSchema(Strict):
         return time.fromisoformat(value) if isinstance(value, str) else value
 
 
+class RealTimeSchema(Strict):
+    """What holds where setpoints do not suffice, and what devices are sent ahead."""
+
+    envelopes: Literal["max_min", "pro_rata"] = "max_min"
+    shed: Literal["priority", "rotating"] = "priority"
+    droops_ahead_minutes: Annotated[int, Field(ge=0, le=MINUTES_PER_DAY)] = 60
+
+
 class MarketSchema(Versioned):
     """A file in ``configs/markets``."""
 
@@ -149,6 +158,7 @@ class MarketSchema(Versioned):
     settlement: SettlementSchema
     cycles: CyclesSchema = CyclesSchema()
     security: SecuritySchema = SecuritySchema()
+    real_time: RealTimeSchema = RealTimeSchema()
     collateral: CollateralSchema | None = None
 
     @field_validator("timezone")
@@ -234,6 +244,15 @@ class WeatherSchema(Strict):
     age_h_max: Annotated[float, Field(gt=0.0)] = 24.0
 
 
+class ForecastSourcesSchema(Strict):
+    """Whose forecast serves: ``own``, ``mandate`` (whoever may trade for it) or a party's id."""
+
+    feeder: Source = "own"
+    by_class: dict[Literal["load", "pv", "wind", "other"], Source] = {}
+    by_connection: dict[Annotated[str, Field(min_length=1)], Source] = {}
+    age_h_max: Annotated[float, Field(gt=0.0)] = 24.0
+
+
 class CongestionPointSchema(Strict):
     """A named set of elements that flexibility is bought for."""
 
@@ -280,6 +299,7 @@ class FeederSchema(Versioned):
     limits: LimitsSchema = LimitsSchema()
     forecast_model: Literal["like-day", "boosted-day", "weather"] = "like-day"
     weather: WeatherSchema | None = None
+    forecast_sources: ForecastSourcesSchema = ForecastSourcesSchema()
     congestion_points: list[CongestionPointSchema] = []
     contracts: list[Annotated[str, Field(min_length=1)]] = []
     flexibility: FlexibilitySchema = FlexibilitySchema()

@@ -36,10 +36,14 @@ from dso.store import DueCycle, Fallback, Light
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CycleResult:
-    """What a cycle says of itself: the feeder's state, and the fallbacks its result rests on."""
+    """What a cycle says of itself: the feeder's state, and the fallbacks its result rests on.
+
+    ``notes`` are sentences on steps that were taken, with the rules they follow.
+    """
 
     light: Light
     fallbacks: tuple[Fallback, ...]
+    notes: tuple[str, ...] = ()
 
 
 def perform_cycle(desk: Desk, due: DueCycle, *, withheld: str = "") -> CycleResult:

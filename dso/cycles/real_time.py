@@ -9,13 +9,19 @@ from typing import Final
 
 from data.periods import format_utc
 from data.units import quantise_mw
+from dso.config import RealTimeRules
 from dso.cycles.clearing_files import INTRADAY
 from dso.cycles.perform import CycleResult
 from dso.cycles.schedule import NOTHING, Schedule
 from dso.cycles.stages import Desk
 from dso.cycles.timetable import DAY_AHEAD
 from dso.cycles.traffic_light import clearing_folder, light_of_clearing
-from dso.realtime.market_devices import expected_others, loads_to_shed, market_devices
+from dso.realtime.market_devices import (
+    expected_others,
+    flexible_loads,
+    loads_to_shed,
+    market_devices,
+)
 from dso.realtime.measured_minute import Minute, MinuteAnswer, correct_minute
 from dso.realtime.steps import Escalation
 from dso.store import DueCycle, Fallback, Light, StageKey
@@ -31,6 +37,8 @@ RECENT: Final = timedelta(minutes=3)
 # So long a device may take to do what it is told.
 PATIENCE: Final = timedelta(minutes=1)
 LIGHTS: Final[tuple[Light, ...]] = ("green", "yellow", "orange", "red")
+# What a row of the feeder itself says in the table of steps: a sentence, with its number.
+NOTE: Final = "note"
 NO_SCHEDULE: Final = CycleResult(
     light="orange",
     fallbacks=(
@@ -68,7 +76,7 @@ def tell_setpoints(desk: Desk, due: DueCycle) -> CycleResult:
     told = []
     for order, p, q in zip(schedule.orders, watts.tolist(), vars_.tolist(), strict=True):
         asset = order.asset or f"order:{order.id}"
-        cells = corrected.get(asset, (round(p), round(q), None))
+        cells = corrected.get(asset) or _limited(answer, asset, round(p), round(q))
         told.append((asset, format_utc(due.first_period), *cells))
     key = StageKey(
         market=due.market, feeder=due.feeder, kind=DAY_AHEAD, first_period=plan.periods.start
@@ -77,12 +85,13 @@ def tell_setpoints(desk: Desk, due: DueCycle) -> CycleResult:
         add_setpoints(connection, key, told)
         if answer is not None and answer.escalation is not None:
             add_instructions(connection, key, _instructions(answer.escalation, due))
-            add_steps(connection, key, _steps(answer.escalation))
+            add_steps(connection, key, _steps(answer.escalation, due, plan.rules.real_time))
     light = light_of_clearing(folder, (plan.periods.labels()[period],))
     texts = missing if answer is None else (*missing, *answer.fallbacks)
     return CycleResult(
         light=light if answer is None else max(light, _light(answer), key=LIGHTS.index),
         fallbacks=tuple(Fallback(name=text.partition(":")[0], text=text) for text in texts),
+        notes=() if answer is None or answer.escalation is None else answer.escalation.notes,
     )
 
 
@@ -123,7 +132,10 @@ def _correct(
         others=expected_others(at, schedule, period, devices),
         reports={asset: each.telemetry for asset, each in heard.items()},
         loads=loads_to_shed(plan.network, schedule, period, shed),
+        flexible=flexible_loads(schedule, period),
         price_eur_per_mwh=float(plan.import_price_eur_per_mwh[period]),
+        fairness=plan.rules.real_time.envelopes,
+        shed=plan.rules.real_time.shed,
     )
     return correct_minute(at, devices, minute)
 
@@ -137,6 +149,21 @@ def _corrected(answer: MinuteAnswer) -> dict[str, tuple[int, int, str]]:
         )
         if why
     }
+
+
+def _limited(
+    answer: MinuteAnswer | None, asset: str, p_w: int, q_var: int
+) -> tuple[int, int, str | None]:
+    """Bring the position of a load into what it is told beside: its envelope, or nothing."""
+    why = None
+    for told in () if answer is None or answer.escalation is None else answer.escalation.told:
+        if told.asset != asset or told.p_min_w is None or told.p_max_w is None:
+            continue
+        inside = min(max(p_w, told.p_min_w), told.p_max_w)
+        if inside != p_w:
+            q_var = round(q_var * inside / p_w)
+            p_w, why = inside, told.reason
+    return p_w, q_var, why
 
 
 def _light(answer: MinuteAnswer) -> Light:
@@ -163,8 +190,9 @@ def _instructions(step: Escalation, due: DueCycle) -> list[KeptInstruction]:
     ]
 
 
-def _steps(step: Escalation) -> list[tuple[object, ...]]:
-    return [
+def _steps(step: Escalation, due: DueCycle, rules: RealTimeRules) -> list[tuple[object, ...]]:
+    """Return the rows of a minute's steps: a connection each, and what was noted of the feeder."""
+    rows: list[tuple[object, ...]] = [
         (
             format_utc(each.at),
             each.asset,
@@ -177,6 +205,12 @@ def _steps(step: Escalation) -> list[tuple[object, ...]]:
         )
         for each in step.records
     ]
+    for number, note in enumerate(step.notes, start=1):
+        state, _, why = note.partition(": ")
+        rule = rules.shed if state == "red" else rules.envelopes
+        at = format_utc(due.first_period)
+        rows.append((at, due.feeder, f"{NOTE} {number}", state, 0, 0, why, rule))
+    return rows
 
 
 def _schedule_at(desk: Desk, due: DueCycle) -> tuple[Schedule, Path]:

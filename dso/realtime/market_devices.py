@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from data.readers.simbench import NetworkProfiles
 from data.records.network import Network
-from data.records.order import GenerationOrder, Order, StorageOrder
-from data.units import MICRO_PER_UNIT
+from data.records.order import DemandOrder, GenerationOrder, Order, StorageOrder
+from data.units import AWARD_TICK_MW, MICRO_PER_UNIT
 from dso.cycles.grid_replay import AssetPower, bus_injections
 from dso.cycles.schedule import Schedule
-from dso.realtime.measured_minute import MarketDevices
+from dso.realtime.measured_minute import FlexibleLoads, MarketDevices
 from opf.problems.monitored_grid import MonitoredGrid
 from opf.problems.shed import Sheddable
 
@@ -99,6 +99,28 @@ def expected_others(
     ]
     p, q = bus_injections(at.network, profiles, powers)
     return np.asarray(at.by_node(p + 1j * q)[:, 0])
+
+
+def flexible_loads(schedule: Schedule, period: int) -> FlexibleLoads:
+    """Return the loads that bought more than they must take, their parts added up by asset."""
+    found: dict[str, tuple[int, complex, float]] = {}
+    for row, order in enumerate(schedule.orders):
+        if order.asset is None or len(order.buses) != 1 or not isinstance(order, DemandOrder):
+            continue
+        drawn = complex(-schedule.position_mw[row, period], -schedule.position_mvar[row, period])
+        bus, so_far, firm = found.get(order.asset, (order.buses[0][0], 0j, 0.0))
+        firm += min(float(order.p_mw_min[period]), max(drawn.real, 0.0))
+        found[order.asset] = (bus, so_far + drawn, firm)
+    names = tuple(name for name in sorted(found) if found[name][1].real > found[name][2])
+    drawn_mw = np.array([found[name][1] for name in names], dtype=complex)
+    firm_mw = np.array([found[name][2] for name in names])
+    return FlexibleLoads(
+        name=names,
+        bus=np.array([found[name][0] for name in names], dtype=np.int64),
+        flexible_mw=drawn_mw.real - firm_mw,
+        firm_mw=firm_mw,
+        tan=drawn_mw.imag / np.maximum(drawn_mw.real, AWARD_TICK_MW),
+    )
 
 
 def loads_to_shed(

@@ -47,8 +47,6 @@ LEAST_ERROR_SHARE: Final = 0.05
 # In standard errors of a reading; beyond it the error of what was expected is doubled.
 MISFIT_MAX: Final = 1.0
 WIDENED_MAX: Final = 8
-FAIRNESS: Final[FairnessRule] = "max_min"
-SHED_RULE: Final[ShedRule] = "priority"
 HOLDS: Final = timedelta(minutes=15)
 
 
@@ -94,6 +92,32 @@ class MarketDevices:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FlexibleLoads:
+    """Loads that may be given an envelope; every array has shape (loads,).
+
+    The correction does not turn to them: what they draw they bought. Only where setpoints do not
+    suffice their flexible part is shared by the fairness rule.
+
+    Parameters
+    ----------
+    name : tuple of str
+        Asset ids, none twice and none a device's.
+    bus : ndarray of int
+        Where each is connected.
+    flexible_mw, firm_mw : ndarray
+        What each draws beyond what it must take, and what it must take [MW].
+    tan : ndarray
+        Reactive power it draws with each MW.
+    """
+
+    name: tuple[str, ...]
+    bus: Ints
+    flexible_mw: Floats
+    firm_mw: Floats
+    tan: Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Minute:
     """What is known when a minute begins.
 
@@ -107,15 +131,22 @@ class Minute:
         Last recent report of each asset.
     loads : Sheddable
         Loads that may be taken off, part of ``others``.
+    flexible : FlexibleLoads
+        Loads that may be given an envelope, part of ``others``.
     price_eur_per_mwh : float
         What a MWh that is not fed in would have earned.
+    fairness, shed : str
+        Rules of the market for envelopes and for the shed list.
     """
 
     now: datetime
     others: Complexes
     reports: Mapping[str, Telemetry]
     loads: Sheddable
+    flexible: FlexibleLoads
     price_eur_per_mwh: float
+    fairness: FairnessRule
+    shed: ShedRule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -317,38 +348,46 @@ def _escalate(
     found: tuple[Complexes, Units, Correction],
     as_is: Bools,
 ) -> Escalation:
-    """Give envelopes to who follows; who does not is background and first on the shed list."""
+    """Give envelopes to who follows; who does not is background and first on the shed list.
+
+    Everybody asks for what the market wants of it: room for more would be taken from others.
+    """
     others, units, correction = found
-    node = at.nodes_of(devices.bus)
+    node, flexible, loads = at.nodes_of(devices.bus), minute.flexible, minute.loads
+    draw = flexible.flexible_mw * (1.0 + 1j * flexible.tan)
     background, offered = others.copy(), others.copy()
     np.add.at(background, node[as_is], (units.p_mw + 1j * units.q_mvar)[as_is])
+    np.add.at(background, at.nodes_of(flexible.bus), draw)
     np.add.at(offered, node, correction.p_mw + 1j * correction.q_mvar)
-    rows = np.flatnonzero(~as_is)
+    rows, none = np.flatnonzero(~as_is), np.zeros(len(flexible.name))
     heard = np.array([name in minute.reports for name in devices.name], dtype=bool)
     astray = np.flatnonzero(as_is & heard & (np.abs(units.p_mw) > 0.0))
-    loads = minute.loads
+    # the flexible part of a load is not in the background that others are shed from
+    drawn = dict(zip(flexible.name, draw.tolist(), strict=True))
+    firm = loads.injection + np.array([drawn.get(name, 0.0) for name in loads.name], dtype=complex)
     situation = Situation(
         now=minute.now,
         until=minute.now + HOLDS,
         background=(background, background),
         offered=offered,
         connections=Connections(
-            name=tuple(devices.name[row] for row in rows),
-            bus=devices.bus[rows],
-            import_mw=np.maximum(-units.p_mw_min[rows], 0.0),
-            export_mw=np.maximum(units.p_mw_max[rows], 0.0),
-            tan_max=np.zeros(len(rows)),
+            name=tuple(devices.name[row] for row in rows) + flexible.name,
+            bus=np.concatenate([devices.bus[rows], flexible.bus]),
+            import_mw=np.append(np.maximum(-units.p_mw[rows], 0.0), flexible.flexible_mw),
+            export_mw=np.append(np.maximum(units.p_mw[rows], 0.0), none),
+            tan_max=np.append(np.zeros(len(rows)), np.abs(flexible.tan)),
         ),
+        firm_mw=np.append(np.zeros(len(rows)), flexible.firm_mw),
         sheddable=Sheddable(
             name=tuple(devices.name[row] for row in astray) + loads.name,
             bus=np.concatenate([devices.bus[astray], loads.bus]),
-            injection=np.concatenate([(units.p_mw + 1j * units.q_mvar)[astray], loads.injection]),
+            injection=np.concatenate([(units.p_mw + 1j * units.q_mvar)[astray], firm]),
             priority=np.concatenate([np.zeros(len(astray), dtype=np.int64), loads.priority + 1]),
             times_shed=np.concatenate([np.zeros(len(astray), dtype=np.int64), loads.times_shed]),
         ),
         margin=np.zeros(len(at.limits)),
     )
-    return escalate(at, situation, FAIRNESS, SHED_RULE)
+    return escalate(at, situation, minute.fairness, minute.shed)
 
 
 def _inside(devices: MarketDevices, p: Floats, reason: list[str], step: Escalation) -> Floats:

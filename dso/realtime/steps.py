@@ -17,14 +17,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.csv_table import Column, table_bytes
+from data.errors import Problem, refuse_if_any
 from data.periods import format_utc
 from data.units import MICRO_PER_UNIT
 from dispatch.dispatcher import Told
 from opf.power_flow import PowerFlowDiverged
 from opf.problems.correction import Broken, list_broken
-from opf.problems.envelopes import REQUEST, Connections, FairnessRule, operating_envelopes
+from opf.problems.envelopes import (
+    FAIRNESS_RULES,
+    REQUEST,
+    Connections,
+    FairnessRule,
+    operating_envelopes,
+)
 from opf.problems.monitored_grid import MonitoredGrid
-from opf.problems.shed import Sheddable, ShedRule, shed_list
+from opf.problems.shed import SHED_RULES, Sheddable, ShedRule, shed_list
 
 Floats = NDArray[np.float64]
 Complexes = NDArray[np.complex128]
@@ -104,6 +111,8 @@ class Situation:
         What injects with everything bought that was offered.
     connections : Connections
         Who may be given an envelope, and what each would use.
+    firm_mw : ndarray, shape (connections,)
+        What each draws whatever its envelope, on top of it; part of the background [MW].
     sheddable : Sheddable
         Who may be taken off, with what each injects; part of the background.
     margin : ndarray, shape (limits,)
@@ -115,6 +124,7 @@ class Situation:
     background: tuple[Complexes, Complexes]
     offered: Complexes
     connections: Connections
+    firm_mw: Floats
     sheddable: Sheddable
     margin: Floats
 
@@ -132,7 +142,13 @@ def escalate(
         What is expected.
     fairness, shed : str
         Rules for envelopes and for the shed list.
+
+    Raises
+    ------
+    InputError
+        Where a rule is unknown, with those there are.
     """
+    refuse_unknown_rules(fairness, shed)
     try:
         broken = list_broken(at, at.state(situation.offered))
         if not broken:
@@ -144,32 +160,35 @@ def escalate(
                 unmended=(),
             )
         short = f"{_name(broken[0])} by {broken[0].mw_short:.3f} MW"
-        notes = [f"orange: offers leave {len(broken)} limits broken, {short}"]
+        why = f"offers leave {len(broken)} limits broken, {short}"
     except PowerFlowDiverged:
-        notes = ["orange: what was offered leaves the grid without an AC state"]
+        why = "what was offered leaves the grid without an AC state"
+    notes = [f"orange: {why}; envelopes by {fairness}"]
     connections = situation.connections
     shares = operating_envelopes(at, situation.background, connections, fairness, situation.margin)
     records, told = [], []
     for row, asset in enumerate(connections.name):
-        limits = (("export", connections.export_mw[row], shares.export, 1),
-                  ("import", connections.import_mw[row], shares.draw, -1))  # fmt: skip
+        firm = float(situation.firm_mw[row])
+        limits = (("export", connections.export_mw[row], shares.export, 0.0),
+                  ("import", connections.import_mw[row], shares.draw, firm))  # fmt: skip
         cut = [
             StepRecord(
                 step="orange",
                 asset=asset,
                 what=what,
-                from_mw=float(request),
-                to_mw=float(share.p_mw[row]),
+                from_mw=float(request) + always,
+                to_mw=float(share.p_mw[row]) + always,
                 why=f"held by {share.held_by[row]}",
                 rule=fairness,
                 at=situation.now,
             )
-            for what, request, share, _ in limits
+            for what, request, share, always in limits
             if share.held_by[row] != REQUEST and request - share.p_mw[row] > TICK_MW
         ]
         records += cut
         if cut:
-            told.append(_envelope(asset, row, shares.draw.p_mw, shares.export.p_mw, cut, situation))
+            power = (float(shares.draw.p_mw[row]) + firm, float(shares.export.p_mw[row]))
+            told.append(_envelope(asset, power, cut, situation))
     hopeless = (*shares.export.background_breaks, *shares.draw.background_breaks)
     if not hopeless:
         return Escalation(
@@ -181,6 +200,24 @@ def escalate(
         )
     notes.append(f"red: {hopeless[0]} is broken even with empty envelopes")
     return _shed(at, situation, shed, notes, (records, told))
+
+
+def refuse_unknown_rules(fairness: str, shed: str) -> None:
+    """Refuse rules that there are not.
+
+    Raises
+    ------
+    InputError
+        With every unknown name, and those that are known.
+    """
+    refuse_if_any(
+        Problem(where=what, what=f"{rule!r} is unknown", remedy=f"one of {', '.join(known)}")
+        for what, rule, known in (
+            ("fairness rule", fairness, FAIRNESS_RULES),
+            ("shed rule", shed, SHED_RULES),
+        )
+        if rule not in known
+    )
 
 
 def records_bytes(records: Sequence[StepRecord]) -> bytes:
@@ -204,20 +241,19 @@ def _name(broken: Broken) -> str:
 
 def _envelope(
     asset: str,
-    row: int,
-    draw_mw: Floats,
-    export_mw: Floats,
+    power_mw: tuple[float, float],
     cut: Sequence[StepRecord],
     situation: Situation,
 ) -> Told:
-    """Write the envelope of one connection; watts are rounded towards zero."""
+    """Write the envelope of one connection, draw and export; watts are rounded towards zero."""
+    draw_mw, export_mw = power_mw
     return Told(
         asset=asset,
         kind="envelope",
         expires_at=situation.until,
         reason=f"orange: {cut[0].what} {cut[0].why}, shared {cut[0].rule}",
-        p_min_w=-int(draw_mw[row] * MICRO_PER_UNIT),
-        p_max_w=int(export_mw[row] * MICRO_PER_UNIT),
+        p_min_w=-int(draw_mw * MICRO_PER_UNIT),
+        p_max_w=int(export_mw * MICRO_PER_UNIT),
     )
 
 
@@ -258,8 +294,8 @@ def _shed(
             )
         )
     notes.append(
-        f"red: {len(answer.taken)} connections shed, {len(answer.spared)} before the last of them "
-        "spared because they do not help"
+        f"red: {len(answer.taken)} connections shed by {rule}, {len(answer.spared)} before the "
+        "last of them spared because they do not help"
     )
     if not answer.solved:
         notes.append("red: no AC state even with everybody shed")

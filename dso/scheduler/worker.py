@@ -279,7 +279,8 @@ def _late(leased: LeasedCycle, now: datetime) -> str:
 def _ended(result: CycleResult, *, withheld: str, late: str) -> Ending:
     names = {each.name for each in result.fallbacks}
     skipped = bool(withheld) and names & {"skipped", "not_released"}
-    remark = "; ".join(each for each in (late, withheld if skipped else "") if each)
+    said = (late, withheld if skipped else "", *result.notes)
+    remark = "; ".join(each for each in said if each)[:REMARK_LENGTH_MAX]
     return Ending(
         outcome="skipped" if skipped else "done",
         light=result.light,

@@ -9,6 +9,7 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
+from data.errors import InputError
 from dso.bootstrap import carry_in_process, carry_over_mqtt
 from dso.realtime.desk import DeskRules
 from dso.realtime.fallbacks import droops_ahead
@@ -16,7 +17,7 @@ from dso.realtime.faults import FleetFaults
 from dso.realtime.simulation import LEAD_QUARTERS, Scene, prepare_scene, run_scene
 from dso.realtime.steps import Escalation, Situation, escalate, records_bytes
 from opf.problems.envelopes import FAIRNESS_RULES, Connections, FairnessRule
-from opf.problems.shed import Sheddable
+from opf.problems.shed import Sheddable, ShedRule
 from opf.replay import replay_violations
 from tests.support.realtime_scenes import (
     NOON,
@@ -132,7 +133,9 @@ def loads_as_sheddable(share: float) -> Sheddable:
     )
 
 
-def go(load: float, wish: float, rule: FairnessRule) -> tuple[Escalation, Situation]:
+def go(
+    load: float, wish: float, rule: FairnessRule, shed: ShedRule = "rotating"
+) -> tuple[Escalation, Situation]:
     """Escalate a noon at which the market found no offers."""
     at = rural_monitored()
     wishes = connections(wish)
@@ -145,10 +148,11 @@ def go(load: float, wish: float, rule: FairnessRule) -> tuple[Escalation, Situat
         background=(background, background),
         offered=unsolved,
         connections=wishes,
+        firm_mw=np.zeros(len(wishes.name)),
         sheddable=loads_as_sheddable(load),
         margin=np.zeros(len(at.limits)),
     )
-    return escalate(at, situation, rule, "rotating"), situation
+    return escalate(at, situation, rule, shed), situation
 
 
 def held_elsewhere(load: float, device_mw: np.ndarray, off: frozenset[str] = frozenset()) -> bool:
@@ -174,6 +178,7 @@ def test_orange_day_offers_do_not_suffice_and_envelopes_do(rule: FairnessRule) -
     assert answer.step == "orange"
     assert answer.unmended == ()
     assert "offers leave" in answer.notes[0]
+    assert answer.notes[0].endswith(f"envelopes by {rule}")
     wishes = situation.connections
     assert not held_elsewhere(0.5, wishes.export_mw)
     limit = {told.asset: told for told in answer.told}
@@ -208,6 +213,15 @@ def test_red_day_even_empty_envelopes_do_not_help_and_loads_are_shed_in_order() 
     assert all("broken" in each.why and each.rule == "rotating" and each.to_mw == 0.0
                for each in answer.records if each.step == "red")  # fmt: skip
     assert [note.partition(":")[0] for note in answer.notes] == ["orange", "red", "red"]
+    assert f"{len(off)} connections shed by rotating" in answer.notes[2]
+
+
+def test_rules_that_there_are_not_are_refused_with_those_that_there_are() -> None:
+    with pytest.raises(InputError) as caught:
+        go(0.5, 0.1, "first_come", "by_lot")  # type: ignore[arg-type]
+    text = str(caught.value)
+    for part in ("'first_come'", "max_min, pro_rata", "'by_lot'", "priority, rotating"):
+        assert part in text
 
 
 def test_yellow_where_what_was_offered_suffices() -> None:

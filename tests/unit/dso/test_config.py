@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 from datetime import date, time
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ import pytest
 from data.errors import InputError
 from data.periods import DeliveryDay
 from dso.config import CONFIG_FOLDER, load_feeder, load_market
+from opf.problems.envelopes import FAIRNESS_RULES
+from opf.problems.shed import SHED_RULES
 
 MARKET = (CONFIG_FOLDER / "markets" / "local-energy.toml").read_text()
 FEEDER = (CONFIG_FOLDER / "feeders" / "1-MV-rural--2-sw.toml").read_text()
@@ -218,3 +221,21 @@ def test_a_feeder_forecast_by_weather_names_its_files(configs: Path) -> None:
     feeder = load_feeder(str(path), DAY)
     assert feeder.weather_files == (path.parent / "a.csv", Path("/b.csv"))
     assert feeder.weather_age_h_max == 6.0
+
+
+def test_rules_of_real_time_are_chosen_and_unknown_names_meet_the_list(configs: Path) -> None:
+    shipped = load_market("local-energy", DAY).real_time
+    assert (shipped.envelopes, shipped.shed, shipped.droops_ahead_minutes) == (
+        "max_min", "priority", 60,
+    )  # fmt: skip
+    path = configs / "markets" / "own.toml"
+    for fairness, shed in product(FAIRNESS_RULES, SHED_RULES):
+        path.write_text(f'{MARKET}\n[real_time]\nenvelopes = "{fairness}"\nshed = "{shed}"\n')
+        rules = load_market("local-energy", DAY, folder=configs).real_time
+        assert (rules.envelopes, rules.shed) == (fairness, shed)
+    path.write_text(f'{MARKET}\n[real_time]\nenvelopes = "first_come"\nshed = "by_lot"\n')
+    with pytest.raises(InputError) as caught:
+        load_market("local-energy", DAY, folder=configs)
+    text = str(caught.value)
+    for name in (*FAIRNESS_RULES, *SHED_RULES, "first_come", "by_lot"):
+        assert f"'{name}'" in text

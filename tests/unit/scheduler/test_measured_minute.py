@@ -11,7 +11,9 @@ import pytest
 from sqlalchemy import select
 
 from data.records.dispatch import Telemetry
+from data.records.order import DemandOrder
 from data.units import MICRO_PER_UNIT
+from dso.config import RealTimeRules
 from dso.cycles.grid_replay import AssetPower, broken_limits, bus_injections
 from dso.cycles.perform import CycleResult
 from dso.cycles.plan import DayPlan
@@ -25,6 +27,7 @@ from dso.store.instructions import instructions_in_force
 from dso.store.tables import STEP_RECORD
 from dso.store.telemetry import HeardTelemetry, add_telemetry
 from dso.store.told import ToldSetpoint, newest_setpoints
+from opf.problems.envelopes import FAIRNESS_RULES, FairnessRule
 from opf.replay import ReplayReport, replay_violations
 from tests.support.small_market import FEEDER as VILLAGE
 from tests.unit.scheduler.conftest import DAY, GATE, MINUTE, START, Market
@@ -41,6 +44,7 @@ class Village:
     market: Market
     extra_mw: float
     now: datetime = NOON
+    period: int = PERIOD
 
     @cached_property
     def due(self) -> DueCycle:
@@ -61,16 +65,50 @@ class Village:
         return self.desk.positions.bound(self.plan, ())
 
     def positions(self) -> dict[str, complex]:
-        devices = market_devices(self.schedule, self.plan.network, PERIOD, {})
+        devices = market_devices(self.schedule, self.plan.network, self.period, {})
         power = (devices.p_mw + 1j * devices.q_mvar).tolist()
         return dict(zip(devices.name, power, strict=True))
 
     def with_astray(self, power: dict[str, complex]) -> dict[str, complex]:
         return power | {ASTRAY: self.positions()[ASTRAY] + self.extra_mw}
 
-    def truth(self, power: dict[str, complex]) -> ReplayReport:
-        """What power-grid-model says of the grid when devices do this."""
-        devices = market_devices(self.schedule, self.plan.network, PERIOD, {})
+    def derate(self, percent: float, rule: FairnessRule) -> None:
+        """Let the transformer carry less than the market knew, under a fairness rule."""
+        desk, limits = self.desk, self.plan.limits
+        less = replace(
+            limits,
+            trafo_loading_percent_max=np.full_like(limits.trafo_loading_percent_max, percent),
+        )
+        rules = replace(desk.plan.rules, real_time=RealTimeRules(envelopes=rule))
+        self.desk = replace(desk, plan=replace(desk.plan, limits=less, rules=rules))
+
+    def loads(self) -> dict[str, DemandOrder]:
+        """The loads that sold flexibility."""
+        orders = self.schedule.orders
+        return {each.asset or "": each for each in orders if isinstance(each, DemandOrder)}
+
+    def sold(self) -> dict[str, complex]:
+        """Positions of these loads [MW + j Mvar]."""
+        schedule, here = self.schedule, self.period
+        power = schedule.position_mw[:, here] + 1j * schedule.position_mvar[:, here]
+        return {
+            each.asset or "": one
+            for each, one in zip(schedule.orders, power.tolist(), strict=True)
+            if each.asset in self.loads()
+        }
+
+    def told_loads(self) -> dict[str, complex]:
+        told = self.told()
+        return {
+            name: complex(told[name].p_w, told[name].q_var) / MICRO_PER_UNIT
+            for name in self.loads()
+        }
+
+    def truth(
+        self, power: dict[str, complex], loads: dict[str, complex] | None = None
+    ) -> ReplayReport:
+        """What power-grid-model says of the grid when devices do this, and loads as sold."""
+        devices = market_devices(self.schedule, self.plan.network, self.period, {})
         done = [
             AssetPower(
                 asset=name, bus=int(bus), injection_mw=np.array([power[name].real]),
@@ -78,11 +116,19 @@ class Village:
             )
             for name, bus in zip(devices.name, devices.bus.tolist(), strict=True)
         ]  # fmt: skip
+        drawn = self.sold() | (loads or {})
+        done += [
+            AssetPower(
+                asset=name, bus=order.buses[0][0], injection_mw=np.array([drawn[name].real]),
+                injection_mvar=np.array([drawn[name].imag]),
+            )
+            for name, order in self.loads().items()
+        ]  # fmt: skip
         fixed = self.schedule.fixed
         here = replace(
             fixed,
             **{
-                field: getattr(fixed, field)[PERIOD : PERIOD + 1]
+                field: getattr(fixed, field)[self.period : self.period + 1]
                 for field in ("load_p_mw", "load_q_mvar", "sgen_p_mw", "sgen_q_mvar")
             },
         )
@@ -94,7 +140,7 @@ class Village:
         """Let every device report what it does and its voltage, half a minute before."""
         vm_pu = self.truth(power).vm_pu
         row = {int(bus): k for k, bus in enumerate(self.plan.network.buses.index)}
-        devices = market_devices(self.schedule, self.plan.network, PERIOD, {})
+        devices = market_devices(self.schedule, self.plan.network, self.period, {})
         heard_at = self.now - MINUTE / 2
         heard = [
             HeardTelemetry(
@@ -168,7 +214,55 @@ def test_what_devices_report_changes_what_they_are_told(market: Market) -> None:
         steps = connection.execute(select(STEP_RECORD)).all()
     assert [each.asset for each in limits if each.kind == "shed"] == [ASTRAY]
     assert {each.asset for each in limits if each.kind == "envelope"}
-    assert {each.asset for each in limits} == {each.asset for each in steps}
+    assert {each.asset for each in limits} == {each.asset for each in steps} - {VILLAGE}
+    notes = {each.what: (each.step, each.rule) for each in steps if each.asset == VILLAGE}
+    assert notes == {
+        "note 1": ("orange", "max_min"),
+        "note 2": ("red", "priority"),
+        "note 3": ("red", "priority"),
+    }
     assert all(each.reason for each in limits)
     assert all(each.why for each in steps)
     assert broken_limits(much.truth(much.told_power() | {ASTRAY: 0j})) == ()
+
+
+@pytest.mark.parametrize("rule", FAIRNESS_RULES)
+def test_orange_where_setpoints_do_not_suffice_and_flexible_loads_share_what_there_is(
+    market: Market, rule: FairnessRule
+) -> None:
+    """An evening on which the transformer was derated after the market had closed."""
+    market.work(GATE)
+    evening = Village(market, 0.0, START + timedelta(hours=19, minutes=17), period=77)
+    done = evening.positions()
+    load = float(evening.truth(done).trafo_loading_percent.max())
+    evening.derate(0.97 * load, rule)
+    evening.report(done)
+    assert broken_limits(evening.truth(done))
+
+    result = evening.run()
+
+    assert (result.light, result.fallbacks) == ("orange", ())
+    assert len(result.notes) == 1
+    assert f"envelopes by {rule}" in result.notes[0]
+    told, store = evening.told(), market.operation.services.store
+    with store.transaction() as connection:
+        limits = instructions_in_force(
+            connection, market=evening.due.market, feeder=VILLAGE, now=evening.now
+        )
+        steps = connection.execute(select(STEP_RECORD)).all()
+    assert {each.kind for each in limits} == {"envelope"}
+    loads = {each.asset: each for each in limits}
+    assert loads
+    assert all(name.startswith("load:") for name in loads)
+    for name, each in loads.items():
+        assert each.p_min_w is not None
+        assert told[name].p_w == each.p_min_w > round(evening.sold()[name].real * MICRO_PER_UNIT)
+        assert told[name].reason == each.reason
+    records = {each.asset: each for each in steps if each.asset != VILLAGE}
+    assert set(records) == set(loads)
+    assert {(each.step, each.what, each.rule) for each in records.values()} == {
+        ("orange", "import", rule)
+    }
+    (note,) = [each for each in steps if each.asset == VILLAGE]
+    assert (note.step, note.what, note.rule) == ("orange", "note 1", rule)
+    assert broken_limits(evening.truth(evening.told_power(), evening.told_loads())) == ()

@@ -11,11 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data.errors import InputError, Problem
+from data.periods import format_utc
 from data.study.order_fields import OrderContext
 from dso.api.market import Asset, ConnectionPoint, current, may_act
 from dso.api.problems import Refusal, not_found
 from dso.api.rights import own_only
-from dso.store.flexibility_messages import FlexMessage, Sight, find_message
+from dso.store.flexibility_messages import (
+    FlexMessage,
+    Sight,
+    find_message,
+    is_purchase_over,
+)
 from dso.store.register import Register
 from dso.store.register_records import Mandate
 from flexibility.procurement.acceptance import Desk, judge_offers
@@ -31,16 +37,22 @@ if TYPE_CHECKING:
     from dso.api.market import Market
     from dso.api.tokens import Caller
     from dso.store import Connection
+    from dso.store.book import BookKey
     from flexibility.procurement.records import CongestionPoint, FlexRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
-    """A congestion point, its feeder, and the ISPs of a local day there."""
+    """A congestion point, its feeder, the ISPs of a local day there and its gates.
+
+    ``purchase_gate`` is None where the market does not buy by itself.
+    """
 
     feeder: str
     point: CongestionPoint
     isps: LocalIsps
+    book: BookKey
+    purchase_gate: datetime | None
 
     def read(self, entry: dict[str, Any], problems: list[Problem]) -> Inbox:
         """Read one message about the point and the day."""
@@ -67,7 +79,13 @@ def ground_of(market: Market, point: str, day: date) -> Ground:
         for each in found.congestion_points:
             if each.id == point:
                 isps = LocalIsps.of(found.periods, found.timezone)
-                return Ground(feeder=feeder, point=each, isps=isps)
+                return Ground(
+                    feeder=feeder,
+                    point=each,
+                    isps=isps,
+                    book=found.book(feeder, day),
+                    purchase_gate=found.purchase_gate,
+                )
     what = f"none of this name on {day.isoformat()}"
     raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, [Problem(where="congestion_point", what=what)])
 
@@ -102,6 +120,22 @@ def check_request(ground: Ground, entry: dict[str, Any], at: datetime) -> None:
     refuse_if_any(problems)
 
 
+def refuse_while_bought(
+    connection: Connection, ground: Ground, at: datetime, *, before: bool
+) -> None:
+    """Raise `Refusal` 409 while the market's purchase decides about the offers of a day.
+
+    ``before``: also before its gate, because it is the purchase that orders then.
+    """
+    gate = ground.purchase_gate
+    if gate is None or (at < gate and not before):
+        return
+    if not is_purchase_over(connection, feeder=ground.feeder, day=ground.isps.day):
+        what = f"is decided about by the purchase of {format_utc(gate)}"
+        remedy = "wait for its result"
+        raise Refusal(HTTPStatus.CONFLICT, [Problem(where="offer", what=what, remedy=remedy)])
+
+
 def check_offer(
     connection: Connection, caller: Caller, ground: Ground, offer: FlexOfferMessage, at: datetime
 ) -> dict[str, Any]:
@@ -128,6 +162,11 @@ def check_offer(
         at=at,
     )
     _, rejections = judge_offers(inbox.offers, (), desk)
+    gate = ground.purchase_gate
+    # one that is kept is answered as before, whenever it is said again
+    if gate is not None and at >= gate and find_message(connection, offer.message_id) is None:
+        what = f"comes after the gate of the purchase, {format_utc(gate)}"
+        problems.append(Problem(where="offer", what=what))
     problems += [
         Problem(where="offer", what=reason) for each in rejections for reason in each.reasons
     ]

@@ -14,13 +14,14 @@ from data.records.order_rules import NO_RULES, OrderRules
 from data.units import price_micro_eur
 from dso.api.limits import ApiLimits, RateLimiter
 from dso.cycles.plan import intraday_rounds
-from dso.cycles.timetable import day_timetable
+from dso.cycles.timetable import day_timetable, purchase_gate
 from dso.settlement.collateral import CollateralRules
+from dso.store.book import BookKey
 from dso.store.register import Register
 from dso.store.register_records import Asset, ConnectionPoint, Mandate, Party
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from data.records.network import Network
@@ -57,6 +58,8 @@ class TradingDay:
         The market's zone.
     congestion_points : tuple of CongestionPoint
         What flexibility is bought for.
+    purchase_gate : datetime or None
+        When the market buys it: offers are received before; None: it does not by itself.
     """
 
     gate: datetime
@@ -66,6 +69,16 @@ class TradingDay:
     collateral: CollateralRules | None = None
     timezone: str = "Europe/Berlin"
     congestion_points: tuple[CongestionPoint, ...] = ()
+    purchase_gate: datetime | None = None
+
+    def book(self, feeder: str, day: date) -> BookKey:
+        """Return the key of the day's book on a feeder."""
+        return BookKey(
+            feeder=feeder,
+            day=day.isoformat(),
+            gate=self.gate,
+            last_round_gate=self.last_round_gate,
+        )
 
 
 class Calendar(Protocol):
@@ -128,6 +141,11 @@ class OperationCalendar:
             collateral=_collateral_rules(rules),
             timezone=rules.timezone,
             congestion_points=settings.congestion_points,
+            purchase_gate=(
+                None
+                if settings.purchase_at is None
+                else purchase_gate(rules, day, settings.purchase_at)
+            ),
         )
 
     def network(self, feeder: str, day: date) -> Network:
@@ -137,7 +155,14 @@ class OperationCalendar:
 
     def timetable(self, feeder: str, day: date) -> tuple[DueCycle, ...]:
         """Return the cycles of a delivery day."""
-        return day_timetable(self._rules(feeder, day), feeder, day)
+        settings, rules = self._operation.rules_on(self._source(feeder), day)
+        return day_timetable(
+            rules,
+            feeder,
+            day,
+            requests=bool(settings.congestion_points),
+            purchase_at=settings.purchase_at,
+        )
 
     def day_folder(self, feeder: str, first_period: datetime) -> Path:
         """Return where the files of the day of a period are."""
@@ -219,6 +244,22 @@ def may_act(
     )
 
 
+def books_ahead(
+    market: Market, feeder: str, instants: Collection[datetime], now: datetime
+) -> list[BookKey]:
+    """Return the books of the delivery days with some of the instants, as far as anybody trades."""
+    found = []
+    for ahead in range(-1, DAYS_AHEAD_MAX + 2):
+        day = now.date() + timedelta(days=ahead)
+        try:
+            trading = market.calendar.trading_day(feeder, day)
+        except InputError:
+            continue  # no rules in force on that day, so no market of it
+        if any(trading.periods.start <= at < trading.periods.end for at in instants):
+            found.append(trading.book(feeder, day))
+    return found
+
+
 def latest_gate(now: datetime) -> datetime:
     """Return the last instant for which anybody may trade."""
     return now + timedelta(days=DAYS_AHEAD_MAX)
@@ -226,5 +267,5 @@ def latest_gate(now: datetime) -> datetime:
 
 __all__ = [
     "Asset", "Calendar", "ConnectionPoint", "Market", "OperationCalendar", "Party", "TradingDay",
-    "current", "latest_gate", "mandate_id", "may_act",
+    "books_ahead", "current", "latest_gate", "mandate_id", "may_act",
 ]  # fmt: skip

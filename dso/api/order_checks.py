@@ -135,12 +135,7 @@ def check_order(
         return checked.problems
     feeder = checked.places[0].point.feeder
     day = market.calendar.trading_day(feeder, request.delivery_day)
-    key = BookKey(
-        feeder=feeder,
-        day=request.delivery_day.isoformat(),
-        gate=day.gate,
-        last_round_gate=day.last_round_gate,
-    )
+    key = day.book(feeder, request.delivery_day)
     if day.gate > latest_gate(at):
         checked.report("delivery_day", "is too far ahead")
     for name in OURS:

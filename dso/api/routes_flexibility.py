@@ -6,19 +6,18 @@ import json
 from dataclasses import asdict
 from datetime import date, datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from data.canonical import canonical_json, sha256_hex
 from data.errors import Problem
-from data.periods import format_utc
 from dso.api.flexibility_checks import (
     check_offer,
     check_request,
     ground_of,
     offer_of,
     order_message,
+    refuse_while_bought,
     sight_of,
 )
 from dso.api.flexibility_models import (
@@ -37,11 +36,12 @@ from dso.api.problems import Refusal, not_found, problem_responses
 from dso.api.rights import AsOperator, AsParticipant, AsReader, InMarket, RequestKey
 from dso.api.routes_results import READ
 from dso.store.access import add_actions
-from dso.store.book import market_now
+from dso.store.book import hold_gates, market_now
 from dso.store.flexibility_messages import (
     FlexMessage,
     add_message,
     find_message,
+    new_message,
     page_messages,
 )
 
@@ -73,7 +73,7 @@ def publish_request(
         ground = ground_of(market, message.congestion_point, message.period)
         entry = message.model_dump(mode="json", exclude_none=True)
         check_request(ground, entry, at)
-        new = _message(entry, caller, ground.feeder, at)
+        new = new_message(entry, party=caller.party, feeder=ground.feeder, at=at)
         return HTTPStatus.CREATED, _keep(connection, caller, new, at)
 
     return once(market, caller, request, body, key, work)
@@ -96,11 +96,12 @@ def hand_in_offer(
 ) -> Response:
     """Keep an offer that counts; one that does not is refused with all of UFTP's reasons."""
 
-    def work(connection: Connection, at: datetime) -> tuple[int, str]:
+    def work(connection: Connection, _at: datetime) -> tuple[int, str]:
         ground = ground_of(market, message.congestion_point, message.period)
-        entry = check_offer(connection, caller, ground, message, at)
-        new = _message(entry, caller, ground.feeder, at)
-        return HTTPStatus.CREATED, _keep(connection, caller, new, at)
+        received = hold_gates(connection, [ground.book])
+        entry = check_offer(connection, caller, ground, message, received)
+        new = new_message(entry, party=caller.party, feeder=ground.feeder, at=received)
+        return HTTPStatus.CREATED, _keep(connection, caller, new, received)
 
     return once(market, caller, request, body, key, work)
 
@@ -120,13 +121,19 @@ def take_back(
     message: FlexRevocationMessage,
     key: RequestKey = None,
 ) -> Response:
-    """Keep a revocation; 409 where the offer was ordered or taken back before."""
+    """Keep a revocation; 409 where the offer was ordered, taken back or is being decided about."""
 
-    def work(connection: Connection, at: datetime) -> tuple[int, str]:
+    def work(connection: Connection, _at: datetime) -> tuple[int, str]:
         kept = offer_of(connection, message.flex_offer_message_id, caller.party)
+        ground = ground_of(market, kept.congestion_point, date.fromisoformat(kept.day))
+        received = hold_gates(connection, [ground.book])
+        refuse_while_bought(connection, ground, received, before=False)
         entry = {"message": "FlexOfferRevocation", **message.model_dump(mode="json")}
-        new = _message(entry, caller, kept.feeder, at, settled=kept)
-        return HTTPStatus.CREATED, _keep(connection, caller, new, at)
+        new = new_message(
+            entry, party=caller.party, feeder=kept.feeder, at=received,
+            settles=kept.message_id, offer=kept,
+        )  # fmt: skip
+        return HTTPStatus.CREATED, _keep(connection, caller, new, received)
 
     return once(market, caller, request, body, key, work)
 
@@ -146,45 +153,22 @@ def order_option(
     order: FlexOrderRequest,
     key: RequestKey = None,
 ) -> Response:
-    """Keep an order: the option as offered, its price scaled with the activation factor."""
+    """Keep an order: the option as offered, its price scaled with the activation factor.
+
+    Where the market buys by itself, people order what its purchase left.
+    """
 
     def work(connection: Connection, at: datetime) -> tuple[int, str]:
         kept = offer_of(connection, order.flex_offer_message_id, None)
         ground = ground_of(market, kept.congestion_point, date.fromisoformat(kept.day))
+        refuse_while_bought(connection, ground, at, before=True)
         entry = order_message(kept, ground, order, at)
-        new = _message(entry, caller, kept.feeder, at, settled=kept)
+        new = new_message(
+            entry, party=caller.party, feeder=kept.feeder, at=at, settles=kept.message_id
+        )
         return HTTPStatus.CREATED, _keep(connection, caller, new, at)
 
     return once(market, caller, request, body, key, work)
-
-
-def _message(
-    entry: dict[str, Any],
-    caller: Caller,
-    feeder: str,
-    at: datetime,
-    *,
-    settled: FlexMessage | None = None,
-) -> FlexMessage:
-    """Return a message as it is kept; ``settled`` is the offer it orders or takes back.
-
-    The digest is of what the sender said: said again later, it is the same.
-    """
-    said = {name: value for name, value in entry.items() if name != "received_at"}
-    ordered = settled is not None and entry["message"] == "FlexOrder"
-    return FlexMessage(
-        message_id=entry["message_id"],
-        kind=entry["message"],
-        party=caller.party,
-        participant=settled.party if settled is not None and ordered else None,
-        feeder=feeder,
-        congestion_point=entry["congestion_point"] if settled is None else settled.congestion_point,
-        day=entry["period"] if settled is None else settled.day,
-        received_at=format_utc(at),
-        settles=None if settled is None else settled.message_id,
-        sha256=sha256_hex(canonical_json(said)),
-        content=canonical_json(entry).decode(),
-    )
 
 
 def _keep(connection: Connection, caller: Caller, new: FlexMessage, at: datetime) -> str:

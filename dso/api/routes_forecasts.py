@@ -13,7 +13,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from data.canonical import canonical_json, sha256_hex
 from data.errors import Problem
 from data.periods import format_utc
-from dso.api.market import Asset, ConnectionPoint, current, may_act
+from dso.api.market import Asset, ConnectionPoint, books_ahead, current, may_act
 from dso.api.models import (
     ForecastAnswer,
     ForecastComparison,
@@ -28,7 +28,7 @@ from dso.api.problems import Refusal, not_found, problem_responses
 from dso.api.rights import AsForecaster, AsReader, InMarket, RequestKey, own_only
 from dso.api.routes_results import READ, End, Start, check_span
 from dso.store.access import add_actions
-from dso.store.book import market_now
+from dso.store.book import hold_gates, market_now
 from dso.store.market_reads import forecast_of_series
 from dso.store.received_forecasts import (
     NewForecast,
@@ -60,7 +60,7 @@ def _take_forecast(
     """Keep a forecast; values that the asset cannot reach are left out and counted."""
 
     def work(connection: Connection, at: datetime) -> tuple[int, str]:
-        new = _checked(connection, caller, forecast, at)
+        new = _checked(connection, market, caller, forecast, at)
         kept = add_received_forecast(connection, new)
         thing = f"forecast {kept.id} of {kept.asset} sha256 {kept.sha256}"
         done = [("forecast", thing, "")]
@@ -80,16 +80,25 @@ for path in ("/forecasts", "/production/forecast"):
 
 
 def _checked(
-    connection: Connection, caller: Caller, forecast: ForecastRequest, at: datetime
+    connection: Connection,
+    market: Market,
+    caller: Caller,
+    forecast: ForecastRequest,
+    at: datetime,
 ) -> NewForecast:
-    """Return a forecast with what is plausible of it; raises `Refusal` with all problems."""
+    """Return a forecast with what is plausible of it; raises `Refusal` with all problems.
+
+    The books of its days are held, so that it precedes a gate if and only if its commit does.
+    """
     asset = current(connection, Asset, forecast.asset, at)
-    point = asset and current(connection, ConnectionPoint, asset.connection_point, at)
+    point = None
+    if asset is not None:
+        point = current(connection, ConnectionPoint, asset.connection_point, at)
     kind = forecast.asset.partition("/")[2].partition(":")[0]
-    sees = point and (
+    sees = point is not None and (
         caller.role == "operator" or may_act(connection, caller.party, point, ("trade",), at)
     )
-    if asset is None or not sees or kind not in ("load", "sgen"):
+    if asset is None or point is None or not sees or kind not in ("load", "sgen"):
         remedy = "name a load or generator that you may trade for"
         raise Refusal(
             HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -108,6 +117,8 @@ def _checked(
         for value in forecast.values
         if all(0 <= (getattr(value, name) or 0) <= largest for name, _ in LEVELS)
     ]
+    starts = [value.period_start for value in forecast.values]
+    received = hold_gates(connection, books_ahead(market, point.feeder, starts, at))
     said = forecast.model_dump(mode="json")
     content = {**said, "values": [value.model_dump(mode="json") for value in plausible]}
     return NewForecast(
@@ -115,7 +126,7 @@ def _checked(
         source=forecast.source,
         asset=forecast.asset,
         issued_at=format_utc(forecast.issued_at),
-        received_at=format_utc(at),
+        received_at=format_utc(received),
         sha256=sha256_hex(canonical_json(said)),
         periods=len(plausible),
         left_out=len(forecast.values) - len(plausible),

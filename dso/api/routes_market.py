@@ -50,11 +50,12 @@ def _feeder(market: Market, feeder: str, day: date) -> dict[str, Any] | None:
         found = market.calendar.trading_day(feeder, day)
     except InputError:
         return None
-    last = found.last_round_gate
+    last, bought = found.last_round_gate, found.purchase_gate
     return {
         "feeder": feeder,
         "gate": format_utc(found.gate),
         "last_round_gate": None if last is None else format_utc(last),
+        "purchase_gate": None if bought is None else format_utc(bought),
         "first_period": format_utc(found.periods.start),
         "periods": len(found.periods),
         "period_minutes": found.periods.mtu_minutes,

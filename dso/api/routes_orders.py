@@ -365,10 +365,8 @@ def withdraw(
     """Withdraw an order of one's own."""
 
     def key_of(feeder: str, day: str) -> BookKey:
-        trading = market.calendar.trading_day(feeder, date.fromisoformat(day))
-        return BookKey(
-            feeder=feeder, day=day, gate=trading.gate, last_round_gate=trading.last_round_gate
-        )
+        delivery_day = date.fromisoformat(day)
+        return market.calendar.trading_day(feeder, delivery_day).book(feeder, delivery_day)
 
     def work(connection: Connection, at: datetime) -> tuple[int, str]:
         _visible(connection, caller, order_id)

@@ -53,7 +53,7 @@ class Booked:
 
 def close_day_ahead_book(desk: Desk) -> Booked:
     """Close the book of the day and return its orders; again, it returns the same."""
-    key = _book_of(desk.plan)
+    key = book_of(desk.plan)
     try:
         with desk.services.store.transaction() as connection:
             rows = close_book(connection, key)
@@ -66,12 +66,13 @@ def close_round_book(desk: Desk, at: Round) -> tuple[BookOrder, ...]:
     """Close the gate of an intraday round and return the orders that stand for it."""
     try:
         with desk.services.store.transaction() as connection:
-            return close_round(connection, _book_of(desk.plan), at.gate)
+            return close_round(connection, book_of(desk.plan), at.gate)
     except ValueError as error:
         raise InputError([_too_early(error)]) from error
 
 
-def _book_of(plan: DayPlan) -> BookKey:
+def book_of(plan: DayPlan) -> BookKey:
+    """Return the key of the day's book, whose gates everything that is received keeps to."""
     return BookKey(
         feeder=plan.feeder.id,
         day=plan.delivery.day.isoformat(),

@@ -14,6 +14,12 @@ from data.records.forecast import Forecast, Reading
 from dso.cycles.forecast_files import read_forecast, write_forecast
 from dso.cycles.past_coverage import write_past_coverage
 from dso.cycles.plan import DayPlan, Round
+from dso.cycles.received_forecasts import (
+    judge_received,
+    received_sha256,
+    with_received,
+    write_received,
+)
 from dso.cycles.recorded import TOTAL
 from dso.cycles.stages import Desk
 from dso.cycles.uncertainty import write_expectation
@@ -29,18 +35,27 @@ LIGHT_FILE = "light.json"
 
 
 def run_forecast(desk: Desk) -> str:
-    """Forecast every series and the feeder's totals, and what they may do to the grid."""
+    """Forecast every series and the feeder's totals, and what they may do to the grid.
+
+    Where the feeder's file names somebody else as the source, what was received of them serves.
+    """
     desk.progress.stage("1/7 forecast")
+    judged = judge_received(desk)
 
     def work(folder: Path) -> None:
-        forecast = make_day_ahead_forecast(desk.plan)
+        own = make_day_ahead_forecast(desk.plan)
+        forecast = with_received(own, judged, desk.plan.recorded.expected.kinds)
         place = folder / FORECAST_FOLDER
+        write_received(desk.plan, judged, own, place)
         write_forecast(forecast, place)
         write_weather_state(desk.plan, place)
         write_expectation(desk.plan, forecast, place)
         write_past_coverage(desk.plan, place)
 
-    done = desk.run_stage("forecast", _other_inputs(desk.plan), work)
+    inputs = _other_inputs(desk.plan)
+    if judged:
+        inputs["received"] = received_sha256(judged)
+    done = desk.run_stage("forecast", inputs, work)
     desk.progress.step("day ahead")
     return done
 
@@ -51,7 +66,7 @@ def day_ahead_forecast(desk: Desk) -> Forecast:
 
 
 def make_day_ahead_forecast(plan: DayPlan) -> Forecast:
-    """Forecast the day from readings before the day-ahead gate."""
+    """Forecast the day from readings before the day-ahead gate: ours, whoever's serves."""
     gate = plan.day_ahead_gate
     made = forecast_readings(plan, plan.recorded.readings_until(gate), plan.periods, gate)
     return replace(made, fallbacks=plan.recorded.missing_before(gate) + made.fallbacks)

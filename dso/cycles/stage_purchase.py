@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,19 +17,19 @@ from data.study import read_study
 from data.study.order_fields import context_of
 from dso.cycles.bought import PURCHASE_FOLDER
 from dso.cycles.clearing_files import CLEARING, is_binding, read_status
-from dso.cycles.messages import Received, received_by
+from dso.cycles.messages import Received, received_by, tell_parties
 from dso.cycles.plan import DayPlan
 from dso.cycles.reserved import contracts_in_force, contracts_sha256
 from dso.cycles.schedule import day_ahead_schedule
 from dso.cycles.settlement_case import list_connections
 from dso.cycles.stage_forecast import FORECAST_FOLDER
-from dso.cycles.stage_request import REQUESTS
+from dso.cycles.stage_request import REQUESTS, REQUESTS_JSON
 from dso.cycles.stages import Desk
 from dso.cycles.timetable import FLEXIBILITY_PURCHASE
 from dso.flexibility.buy import Tray, buy
 from dso.flexibility.files import ORDERS_JSON, PURCHASE_JSON, purchase_files
 from dso.flexibility.page import render_purchase
-from dso.store import DueCycle
+from dso.store import Connection, DueCycle
 from flexibility.procurement.acceptance import Desk as Acceptance
 from flexibility.procurement.read_messages import read_messages
 from flexibility.procurement.records import AvailabilityContract, FlexOffer, Rejection
@@ -36,15 +37,17 @@ from opf.problems.held_positions import held_case
 
 NO_PURCHASE: Final = "no_purchase"
 PAGE: Final = "index.html"
+MESSAGES_JSON: Final = "messages.json"
 
 
 def run_purchase(desk: Desk, due: DueCycle) -> str:
     """Buy at least cost what keeps the limits with the day-ahead positions, or what helps most.
 
-    Counted is what was received at or before the instant at which the cycle is due.
+    Counted is what was received by the instant at which the cycle is due. Orders are read by their
+    parties over the API from the moment the result is kept.
     """
     plan = desk.plan
-    received = received_by(plan, due.due_at)
+    received = received_by(desk, due.due_at)
     requests = _published_requests(plan, due)
     inputs = {"day_ahead": desk.output_of("day_ahead")}
     if received.sha256:
@@ -58,14 +61,21 @@ def run_purchase(desk: Desk, due: DueCycle) -> str:
     def work(folder: Path) -> None:
         for name, content in _purchase(plan, due, received, requests).items():
             write_atomically(folder / PURCHASE_FOLDER / name, content)
+        if received.kept:
+            path = folder / PURCHASE_FOLDER / MESSAGES_JSON
+            write_atomically(path, pretty_json(received.kept))
 
-    return desk.run_stage(FLEXIBILITY_PURCHASE, inputs, work, start=due.first_period)
+    def order(connection: Connection) -> None:
+        path = plan.out / PURCHASE_FOLDER / ORDERS_JSON
+        tell_parties(connection, plan, json.loads(path.read_text(encoding="utf-8")))
+
+    return desk.run_stage(FLEXIBILITY_PURCHASE, inputs, work, start=due.first_period, keep=order)
 
 
 def _published_requests(plan: DayPlan, due: DueCycle) -> list[Path]:
     """Return the files of the requests that were published by then, first to last."""
     last = due.due_at.strftime("%Y%m%dT%H%MZ")
-    found = (plan.out / FORECAST_FOLDER / REQUESTS).glob("*/requests.json")
+    found = (plan.out / FORECAST_FOLDER / REQUESTS).glob(f"*/{REQUESTS_JSON}")
     return sorted(path for path in found if path.parent.name <= last)
 
 
@@ -92,7 +102,10 @@ def _purchase(
     )  # fmt: skip
     acceptance = Acceptance(
         points=points,
-        requests={request.message_id: request for request in published.requests},
+        requests={
+            request.message_id: request
+            for request in (*received.inbox.requests, *published.requests)
+        },
         contracts={contract.id: contract for contract in contracts},
         at=due.due_at,
     )

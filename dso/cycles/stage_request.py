@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +13,7 @@ from data.canonical import pretty_json, write_atomically
 from data.records.clearing import ClearingCase
 from data.records.forecast import Forecast
 from dso.cycles.case import Book, expected_profiles, make_case
+from dso.cycles.messages import tell_parties
 from dso.cycles.outlook_files import OUTLOOK_CSV
 from dso.cycles.plan import DayPlan
 from dso.cycles.stage_forecast import FORECAST_FOLDER, day_ahead_forecast, updated_forecast
@@ -26,13 +28,14 @@ from dso.flexibility.request import (
     request_files,
     request_flexibility,
 )
-from dso.store import DueCycle
+from dso.store import Connection, DueCycle
 from opf.power_flow import PowerFlowDiverged
 from opf.problems.outlook import outlook_around
 from opf.problems.scenario_limits import ExpectedGrid, expected_grid
 
 Floats = NDArray[np.float64]
 REQUESTS: Final = "requests"
+REQUESTS_JSON: Final = "requests.json"
 SUMMARY: Final = "request_summary.json"
 NO_OUTLOOK: Final = "no_outlook"
 
@@ -46,7 +49,7 @@ def run_request(desk: Desk, due: DueCycle) -> str:
     """Publish a request per congestion point, on the newest forecast.
 
     The first of a day rests on the outlook that the day-ahead forecast left; later ones on an
-    outlook of what is left of the day.
+    outlook of what is left of the day. Parties read it over the API once it is published.
     """
     plan = desk.plan
     inputs = {"forecast": desk.output_of("forecast")}
@@ -75,7 +78,11 @@ def run_request(desk: Desk, due: DueCycle) -> str:
             write_atomically(place / name, pretty_json(value))
         write_atomically(place / "need.csv", need_table(asked, case.periods))
 
-    return desk.run_stage(FLEXIBILITY_REQUEST, inputs, work, start=due.first_period)
+    def publish(connection: Connection) -> None:
+        path = plan.out / request_folder(due) / REQUESTS_JSON
+        tell_parties(connection, plan, json.loads(path.read_text(encoding="utf-8")))
+
+    return desk.run_stage(FLEXIBILITY_REQUEST, inputs, work, start=due.first_period, keep=publish)
 
 
 def _as_mapping(value: object) -> dict[str, object]:

@@ -27,7 +27,7 @@ from dso.cycles.plan import DayPlan
 from dso.cycles.positions import Positions
 from dso.cycles.result_rows import stage_rows
 from dso.progress import Progress
-from dso.store import Artefact, StageConflict, StageKey
+from dso.store import Artefact, Connection, StageConflict, StageKey
 from ledger_adapter.outbox import enqueue_batch
 
 PARTIAL: Final = ".partial"
@@ -36,6 +36,7 @@ LOCK: Final = ".lock"
 NOT_HASHED: Final = frozenset({"timings.json"})
 Work = Callable[[Path], Batch | None]
 Approve = Callable[[str], bool]
+Keep = Callable[[Connection], None]
 
 
 class NeedsRelease(Exception):
@@ -81,6 +82,7 @@ class Desk:
         start: datetime | None = None,
         binds: bool = False,
         revision: int = 0,
+        keep: Keep | None = None,
     ) -> str:
         """Run a stage unless it is done, and return the digest of its files.
 
@@ -99,6 +101,8 @@ class Desk:
             Whether the result binds people, so that ``approve`` is asked.
         revision : int
             0, and one more for each new run on later input.
+        keep : callable, optional
+            Keeps what others may read of the published files, in the transaction of the result.
 
         Raises
         ------
@@ -134,6 +138,8 @@ class Desk:
             store.finish_stage(key, done, artefacts=artefacts, rows=rows, connection=connection)
             if batch is not None:
                 enqueue_batch(connection, batch)
+            if keep is not None:
+                keep(connection)
         shutil.rmtree(held, ignore_errors=True)  # it has been decided on
         return done
 

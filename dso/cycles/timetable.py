@@ -22,6 +22,7 @@ FLEXIBILITY_REQUEST: Final = "flexibility_request"
 FLEXIBILITY_PURCHASE: Final = "flexibility_purchase"
 DAY_AHEAD: Final = "day_ahead"
 INTRADAY: Final = "intraday"
+DROOPS: Final = "droops"
 REAL_TIME: Final = "real_time"
 DISPATCH: Final = "dispatch"
 SETTLEMENT: Final = "settlement"
@@ -29,7 +30,7 @@ POSTING: Final = "posting"
 REPORT: Final = "report"
 CYCLES: Final = (
     FORECAST, FORECAST_UPDATE, FLEXIBILITY_REQUEST, DAY_AHEAD, FLEXIBILITY_PURCHASE, INTRADAY,
-    REAL_TIME, DISPATCH, SETTLEMENT, POSTING, REPORT,
+    DROOPS, REAL_TIME, DISPATCH, SETTLEMENT, POSTING, REPORT,
 )  # fmt: skip
 CLEARINGS: Final = (DAY_AHEAD, INTRADAY)
 # Cycles of one lane of a feeder run one after the other, so that the ledger has one order; what
@@ -64,8 +65,9 @@ def day_timetable(
     day : date
         Local delivery day.
     real_time : bool
-        Whether setpoints are told by the clock and the forecast is made anew every hour;
-        without it, setpoints are told as the day's dispatch and forecasts made at gates alone.
+        Whether setpoints are told by the clock, with droops ahead of them, and the forecast is made
+        anew every hour; without it, setpoints are told as the day's dispatch and forecasts made at
+        gates alone.
     requests : bool
         Whether the feeder has congestion points, so that each forecast is followed by a request for
         flexibility.
@@ -93,10 +95,7 @@ def _request_after(due: DueCycle) -> Iterator[DueCycle]:
 def _purchase(rules: MarketRules, feeder: str, day: date, at: time) -> DueCycle:
     """Return the purchase; one that has not begun when delivery begins is skipped."""
     delivery = DeliveryDay(day=day, timezone=rules.timezone, mtu_minutes=rules.mtu_minutes)
-    due_at = max(
-        delivery.instant(clock, days_before=rules.day_ahead_days_before)
-        for clock in (at, rules.day_ahead_result_by)
-    )
+    due_at = purchase_gate(rules, day, at)
     return DueCycle(
         market=rules.id,
         feeder=feeder,
@@ -107,6 +106,18 @@ def _purchase(rules: MarketRules, feeder: str, day: date, at: time) -> DueCycle:
         due_at=due_at,
         late_after=due_at + LATE_AFTER,
         skip_after=delivery.periods.start,
+    )
+
+
+def purchase_gate(rules: MarketRules, day: date, at: time) -> datetime:
+    """Return when a day's flexibility is bought; offers and revocations are received before.
+
+    ``at`` is local clock time of the day-ahead gate's day; not before the day-ahead result.
+    """
+    delivery = DeliveryDay(day=day, timezone=rules.timezone, mtu_minutes=rules.mtu_minutes)
+    return max(
+        delivery.instant(clock, days_before=rules.day_ahead_days_before)
+        for clock in (at, rules.day_ahead_result_by)
     )
 
 
@@ -173,9 +184,22 @@ def _updates(rules: MarketRules, feeder: str, day: date) -> Iterator[DueCycle]:
 
 
 def _real_time_lane(rules: MarketRules, feeder: str, day: date) -> Iterator[DueCycle]:
-    """Yield when setpoints are told: once a period, or as often as the rules say."""
+    """Yield when droops are told, and setpoints: once a period, or as often as the rules say."""
     delivery = DeliveryDay(day=day, timezone=rules.timezone, mtu_minutes=rules.mtu_minutes)
     periods = delivery.periods
+    result_by = delivery.instant(rules.day_ahead_result_by, days_before=rules.day_ahead_days_before)
+    ahead = periods.start - timedelta(minutes=rules.real_time.droops_ahead_minutes)
+    yield DueCycle(
+        market=rules.id,
+        feeder=feeder,
+        cycle=DROOPS,
+        first_period=periods.start,
+        lane=REAL_TIME_LANE,
+        day=day,
+        due_at=max(ahead, result_by),
+        late_after=max(ahead, result_by) + LATE_AFTER,
+        skip_after=periods.end,
+    )
     every = timedelta(minutes=rules.cycles.real_time_every_minutes or rules.mtu_minutes)
     for number in range((periods.end - periods.start) // every):
         at = periods.start + number * every

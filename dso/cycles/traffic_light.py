@@ -45,8 +45,8 @@ GREEN: Final[Light] = "green"
 PART_FLOOR_EUR_PER_MWH: Final = 1e-3
 # Names of fallbacks; a sentence of a result that begins with one and a colon bears that name.
 NAMED: Final = (
-    "missing_weather", "missing_readings", "last_forecast", "solver_timeout", "skipped",
-    "not_released", "withheld", "failed", NO_OUTLOOK, NO_PURCHASE, UNASSIGNED,
+    "missing_weather", "missing_forecast", "missing_readings", "last_forecast", "solver_timeout",
+    "skipped", "not_released", "withheld", "failed", NO_OUTLOOK, NO_PURCHASE, UNASSIGNED,
 )  # fmt: skip
 
 

@@ -8,7 +8,8 @@ nobody has closed the book yet.
 
 Orders of the intraday market stand in the book of their delivery day, too. They take part in every
 round whose gate they precede, until they are withdrawn; each round's gate is a transaction that
-holds the row, and no order is received before a gate that was read already.
+holds the row, and no order is received before a gate that was read already. Forecasts and messages
+of flexibility procurement keep to the same row (`hold_gates`, `pass_gate`).
 """
 
 from __future__ import annotations
@@ -219,16 +220,8 @@ def close_round(connection: Connection, key: BookKey, gate: datetime) -> tuple[B
     ValueError
         If the gate is still to come.
     """
-    book, now = _take_book(connection, key)
+    pass_gate(connection, key, gate)
     at = gate.strftime(EXACT_UTC)
-    if book.round_closed_at is None or book.round_closed_at < at:
-        if now < gate:
-            raise ValueError(f"the round of {key.feeder} at {gate} is open until then")
-        connection.execute(
-            update(ORDER_BOOK)
-            .where(ORDER_BOOK.c.feeder == key.feeder, ORDER_BOOK.c.day == key.day)
-            .values(round_closed_at=at)
-        )
     order = BOOK_ORDER.c
     query = select(BOOK_ORDER).where(
         order.feeder == key.feeder,
@@ -239,6 +232,39 @@ def close_round(connection: Connection, key: BookKey, gate: datetime) -> tuple[B
     )
     rows = connection.execute(query.order_by(order.number)).all()
     return tuple(_order_of(row._mapping) for row in rows)  # noqa: SLF001
+
+
+def pass_gate(connection: Connection, key: BookKey, gate: datetime) -> None:
+    """Pass a gate of a book's day in the caller's transaction: nothing is received before it later.
+
+    Raises
+    ------
+    ValueError
+        If the gate is still to come.
+    """
+    book, now = _take_book(connection, key)
+    at = gate.strftime(EXACT_UTC)
+    if book.round_closed_at is not None and book.round_closed_at >= at:
+        return
+    if now < gate:
+        raise ValueError(f"the gate of {key.feeder} at {gate} is open until then")
+    connection.execute(
+        update(ORDER_BOOK)
+        .where(ORDER_BOOK.c.feeder == key.feeder, ORDER_BOOK.c.day == key.day)
+        .values(round_closed_at=at)
+    )
+
+
+def hold_gates(connection: Connection, keys: Sequence[BookKey]) -> datetime:
+    """Hold books until the transaction ends; return when what is said of their days is received.
+
+    So it precedes a gate (`pass_gate`) if and only if its commit does, as with orders.
+    """
+    received = market_now(connection)
+    for key in sorted(keys, key=lambda key: (key.feeder, key.day)):
+        book, now = _take_book(connection, key)
+        received = max(received, parse_utc(_received_at(book, INTRADAY, now)))
+    return received
 
 
 def booked_exposure_micro_eur(connection: Connection, participant: str, *, since_day: str) -> int:

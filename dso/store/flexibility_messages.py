@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
-from datetime import date
+from datetime import date, datetime
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, and_, or_, select
 
+from data.canonical import canonical_json, sha256_hex
+from data.periods import format_utc
 from dso.store.bulk import insert_missing
 from dso.store.tables_api import FLEXIBILITY_MESSAGE
+from dso.store.tables_cycles import DUE_CYCLE
+
+ENDED: Final = ("done", "skipped", "failed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +23,8 @@ class FlexMessage:
     """A message; ``content`` is canonical JSON in UFTP's words.
 
     ``party`` sent it; ``participant`` is whom an order is for, else None. ``settles`` is the offer
-    that an order or a revocation settles: each offer has at most one of them.
+    that an order or a revocation settles, or the call of a contract on a day: each has at most one
+    of them. ``received_at`` is in whole seconds, so a gate counts what is before it.
     """
 
     message_id: str
@@ -44,6 +51,47 @@ class Sight:
 _COLUMNS = [
     column for column in FLEXIBILITY_MESSAGE.columns if column.name in FlexMessage.__slots__
 ]
+
+
+def new_message(
+    entry: Mapping[str, Any],
+    *,
+    party: str,
+    feeder: str,
+    at: datetime,
+    settles: str | None = None,
+    offer: FlexMessage | None = None,
+) -> FlexMessage:
+    """Return a message as it is kept, from an entry as a file of messages states it.
+
+    Parameters
+    ----------
+    entry : mapping
+        The message.
+    party, feeder : str
+        Its sender, and the feeder of its congestion point.
+    at : datetime
+        When it was received.
+    settles : str, optional
+        What an order or a revocation settles.
+    offer : FlexMessage, optional
+        The offer that a revocation is about: it names neither point nor day.
+    """
+    # of what the sender said: said again later, it is the same
+    said = {name: value for name, value in entry.items() if name != "received_at"}
+    return FlexMessage(
+        message_id=entry["message_id"],
+        kind=entry["message"],
+        party=party,
+        participant=entry["participant"] if entry["message"] == "FlexOrder" else None,
+        feeder=feeder,
+        congestion_point=entry["congestion_point"] if offer is None else offer.congestion_point,
+        day=entry["period"] if offer is None else offer.day,
+        received_at=format_utc(at),
+        settles=settles,
+        sha256=sha256_hex(canonical_json(said)),
+        content=canonical_json(entry).decode(),
+    )
 
 
 def add_message(connection: Connection, new: FlexMessage) -> FlexMessage | None:
@@ -90,6 +138,32 @@ def page_messages(
         plain = dict(row)
         found.append((int(plain.pop("id")), FlexMessage(**plain)))
     return tuple(found)
+
+
+def messages_before(
+    connection: Connection, *, feeder: str, day: date, gate: datetime
+) -> tuple[FlexMessage, ...]:
+    """Return what was received about a feeder's day before a gate, in the order of receipt."""
+    table = FLEXIBILITY_MESSAGE.c
+    query = select(*_COLUMNS).where(
+        table.feeder == feeder,
+        table.day == day.isoformat(),
+        table.received_at < format_utc(gate),
+    )
+    rows = connection.execute(query.order_by(table.received_at, table.id)).mappings()
+    return tuple(FlexMessage(**row) for row in rows)
+
+
+def is_purchase_over(connection: Connection, *, feeder: str, day: date) -> bool:
+    """Tell whether the purchase of a feeder's day has ended, whatever came of it."""
+    due = DUE_CYCLE.c
+    query = select(due.id).where(
+        due.feeder == feeder,
+        due.cycle == "flexibility_purchase",
+        due.day == day.isoformat(),
+        due.state.in_(ENDED),
+    )
+    return connection.execute(query.limit(1)).one_or_none() is not None
 
 
 def _seen_by(sight: Sight) -> ColumnElement[bool]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, Final
 
 from sqlalchemy import Connection, select
 
+from data.periods import format_utc
 from dso.store.bulk import insert_missing
 from dso.store.tables import RECEIVED_FORECAST
+
+# Names in one question to the database.
+NAMES_MAX: Final = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,3 +67,45 @@ def page_received_forecasts(
         query = query.where(RECEIVED_FORECAST.c.party == party)
     rows = connection.execute(query.order_by(RECEIVED_FORECAST.c.id).limit(limit)).mappings()
     return tuple(dict(row) for row in rows)
+
+
+def newest_forecasts(
+    connection: Connection, parties_of: Mapping[str, Collection[str]], *, gate: datetime
+) -> dict[str, ReceivedForecast]:
+    """Return of each asset the newest forecast of certain parties that a gate may use.
+
+    Parameters
+    ----------
+    connection : Connection
+        With a transaction begun.
+    parties_of : mapping
+        By asset, whose forecasts count.
+    gate : datetime
+        Neither issued nor received at the gate or later; UTC.
+
+    Returns
+    -------
+    dict of asset to ReceivedForecast
+        The one issued last, of two the one received last; assets without one are not in it.
+    """
+    table = RECEIVED_FORECAST.c
+    assets: Sequence[str] = sorted(parties_of)
+    found: dict[str, tuple[str, int]] = {}
+    for first in range(0, len(assets), NAMES_MAX):
+        query = select(table.id, table.asset, table.party, table.issued_at).where(
+            table.asset.in_(assets[first : first + NAMES_MAX]),
+            table.received_at < format_utc(gate),
+            table.issued_at < format_utc(gate),
+        )
+        for number, asset, party, issued_at in connection.execute(query):
+            if party in parties_of[asset]:
+                found[asset] = max(found.get(asset, ("", 0)), (issued_at, number))
+    kept: dict[str, ReceivedForecast] = {}
+    numbers = sorted(number for _, number in found.values())
+    for first in range(0, len(numbers), NAMES_MAX):
+        query_all = select(RECEIVED_FORECAST).where(
+            table.id.in_(numbers[first : first + NAMES_MAX])
+        )
+        for row in connection.execute(query_all).mappings():
+            kept[row["asset"]] = ReceivedForecast(**row)
+    return kept

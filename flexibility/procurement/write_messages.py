@@ -65,7 +65,7 @@ def order_to_plain(order: FlexOrder, isps: LocalIsps) -> dict[str, object]:
     """Return an order; its ISPs are those of the offer without change."""
     runs = isps.runs(to_watt(float(power)) for power in order.offered_mw)
     plain: dict[str, object] = {
-        **_head("FlexOrder", message_uuid(order.reference), isps),
+        **_head("FlexOrder", message_uuid(order.congestion_point, isps.day, order.reference), isps),
         "congestion_point": order.congestion_point,
         "participant": order.participant,
         "connection": order.connection,

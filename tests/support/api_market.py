@@ -53,6 +53,7 @@ class OneFeeder:
     def __init__(self, folder: Path = Path()) -> None:
         self.folder = folder
         self.collateral: CollateralRules | None = None
+        self.purchase_gate: datetime | None = None
         self.networks: dict[str, Network] = {}
 
     def feeders(self) -> tuple[str, ...]:
@@ -68,6 +69,7 @@ class OneFeeder:
             last_round_gate=delivery.periods.end - timedelta(hours=6, minutes=30),
             collateral=self.collateral,
             congestion_points=(NORTH,),
+            purchase_gate=self.purchase_gate,
         )
 
     def network(self, feeder: str, day: date) -> Network | None:  # noqa: ARG002

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.periods import DeliveryDay
+from data.periods import DeliveryDay, format_utc
 from data.study.order_fields import OrderContext
+from dso.cycles.timetable import FLEXIBILITY_PURCHASE, MARKET_LANE
 from dso.flexibility.buy import Tray
+from dso.store import DueCycle, DueQueue, Ending
+from dso.store.book import pass_gate
+from dso.store.flexibility_messages import messages_before
 from flexibility.procurement.acceptance import Desk as Judges
 from flexibility.procurement.acceptance import judge_offers
 from flexibility.procurement.border import LocalIsps
@@ -199,3 +205,85 @@ def test_an_order_keeps_to_its_offer(desk: Desk) -> None:
     desk.set_now(NOW + timedelta(hours=11))
     late = say(desk, "op", "/flexibility/orders", {**wanted, "activation_factor": 0.5}, 422)
     assert [each["what"] for each in late["problems"]] == ["has expired"]
+
+
+BOUGHT_AT = NOW + timedelta(hours=5)
+OFFERS, SENDERS = 40, 4
+
+
+def decide(desk: Desk) -> None:
+    """Let the purchase of the day end."""
+    due = DueCycle(
+        market="test", feeder="village", cycle=FLEXIBILITY_PURCHASE, first_period=PERIODS.start,
+        lane=MARKET_LANE, day=date.fromisoformat(DAY), due_at=BOUGHT_AT, late_after=BOUGHT_AT,
+    )  # fmt: skip
+    queue = DueQueue(desk.market.services.store)
+    queue.add([due])
+    leased = queue.lease("w", now=BOUGHT_AT, lease_s=60.0)
+    assert leased is not None
+    assert queue.finish(leased, Ending(outcome="done", light="green"))
+
+
+def test_the_purchase_has_a_gate(desk: Desk) -> None:
+    """Offers come before it; from then on until its result nobody takes back or orders by hand."""
+    desk.calendar.purchase_gate = BOUGHT_AT
+    said = desk.ask(None, "GET", "/market", params={"day": DAY}).json()["feeders"][0]
+    assert said["purchase_gate"] == format_utc(BOUGHT_AT)
+    say(desk, "op", "/grid/demand", request_message())
+    mine = say(desk, "agg", "/flexibility/offers", offer_message(1))
+    other = say(desk, "agg", "/flexibility/offers", offer_message(2))
+    wanted = {"flex_offer_message_id": mine["message_id"], "option_reference": "a",
+              "activation_factor": 1.0}  # fmt: skip
+    say(desk, "op", "/flexibility/orders", wanted, 409)
+    desk.set_now(BOUGHT_AT)
+    (problem,) = say(desk, "agg", "/flexibility/offers", offer_message(3), 422)["problems"]
+    assert problem["what"] == f"comes after the gate of the purchase, {format_utc(BOUGHT_AT)}"
+    assert say(desk, "agg", "/flexibility/offers", offer_message(1)) == mine
+    back = {"message_id": message_uuid("back"), "flex_offer_message_id": other["message_id"]}
+    (problem,) = say(desk, "agg", "/flexibility/revocations", back, 409)["problems"]
+    assert problem["what"].startswith("is decided about by the purchase")
+    say(desk, "op", "/flexibility/orders", wanted, 409)
+    decide(desk)
+    say(desk, "agg", "/flexibility/revocations", back)
+    say(desk, "op", "/flexibility/orders", wanted)
+
+
+def test_an_offer_counts_if_and_only_if_its_commit_precedes_the_gate(desk_on_each: Desk) -> None:
+    """Offers arrive while the gate is read; the clock that stamps them lags behind it."""
+    desk = desk_on_each
+    store = desk.market.services.store
+    desk.calendar.purchase_gate = BOUGHT_AT
+    desk.set_now(BOUGHT_AT - timedelta(seconds=1))
+    head, half, read = desk.headers("agg"), threading.Semaphore(0), []
+    passed = threading.Event()
+
+    def send(number: int) -> int:
+        if number >= OFFERS * 3 // 4:
+            passed.wait(60)  # the last ones come after it for sure
+        body = offer_message(number, flex_request_message_id=None)
+        answer = desk.http.post("/api/v1/flexibility/offers", json=body, headers=head)
+        half.release()
+        return int(answer.status_code)
+
+    def gate() -> None:
+        for _ in range(OFFERS // 2):
+            half.acquire()
+        desk.set_now(BOUGHT_AT)
+        day = date.fromisoformat(DAY)
+        book = desk.calendar.trading_day("village", day).book("village", day)
+        with store.transaction() as connection:
+            pass_gate(connection, book, BOUGHT_AT)
+            rows = messages_before(connection, feeder="village", day=day, gate=BOUGHT_AT)
+            read.extend(row.message_id for row in rows)
+        desk.set_now(BOUGHT_AT - timedelta(seconds=1))  # a clock that lags
+        passed.set()
+
+    reader = threading.Thread(target=gate)
+    reader.start()
+    with ThreadPoolExecutor(SENDERS) as pool:
+        statuses = dict(enumerate(pool.map(send, range(OFFERS))))
+    reader.join()
+    kept = {message_uuid("offer", number) for number, code in statuses.items() if code == 201}
+    assert set(statuses.values()) == {201, 422}  # each is answered, none is in doubt
+    assert set(read) == kept
+    assert len(kept) >= OFFERS // 2

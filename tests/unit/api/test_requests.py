@@ -18,7 +18,7 @@ from dso.api.routes_ledger import post_waiting_actions
 from dso.api.study_files import BYTES_MAX, pack
 from dso.api.study_runner import run_waiting_study
 from dso.settlement.collateral import CollateralRules
-from dso.store.book import BookKey, close_book, close_round
+from dso.store.book import BookKey, close_book, close_round, pass_gate
 from dso.store.register import Register
 from dso.store.register_records import Asset, ConnectionPoint
 from ledger_adapter.verify.disclosure import verify_disclosure
@@ -62,6 +62,21 @@ def test_a_forecast_is_kept_with_source_time_digest_and_what_was_left_out(
     listed = desk.ask("agg", "GET", "/forecasts/received").json()["items"]
     assert [row["id"] for row in listed] == [kept["id"]]
     assert desk.ask("rival", "GET", f"/forecasts/received/{kept['id']}").status_code == 404
+
+
+def test_no_forecast_is_received_before_a_gate_that_was_read(desk_on_each: Desk) -> None:
+    """Also where the clock that stamps it lags behind the one that read."""
+    desk = desk_on_each
+    book = BookKey(feeder="village", day=DAY, gate=GATE)
+    desk.set_now(GATE)
+    with desk.market.services.store.transaction() as connection:
+        pass_gate(connection, book, GATE)
+    desk.set_now(GATE - timedelta(minutes=1))
+    late = desk.ask("agg", "POST", "/forecasts", json=forecast()).json()
+    assert late["received_at"] == "2026-11-22T12:30:00Z"
+    elsewhere = [{"period_start": "2026-11-25T08:00:00Z", "q50_w": 900}]
+    other = desk.ask("agg", "POST", "/forecasts", json=forecast(values=elsewhere)).json()
+    assert other["received_at"] == "2026-11-22T12:29:00Z"  # about a day whose gate is to come
 
 
 def test_a_forecast_lists_all_that_is_wrong(desk: Desk) -> None:

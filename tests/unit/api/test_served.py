@@ -3,44 +3,24 @@
 from __future__ import annotations
 
 import logging
-import socket
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
 import structlog
-import uvicorn
 
 from dso.api.client import MarketClient, MarketRefused
 from dso.api.credentials import add_party_client
-from dso.api.study_runner import run_waiting_study
+from dso.api.routes_ledger import post_waiting_actions
+from dso.api.study_files import pack, read_folder
+from dso.store.study_requests import StudyEnding, end_study, lease_study
 from tests.support.api_market import NORTH, NOW, Desk, make_desk
 from tests.support.api_run import add_run
+from tests.support.api_server import served_app
 
 DAY = date(2026, 11, 23)
 HOUR = datetime(2026, 11, 23, 0, tzinfo=UTC)
-
-
-@contextmanager
-def served(desk: Desk, log_level: str = "warning") -> Iterator[str]:
-    """Serve an application on a free port of this machine."""
-    config = uvicorn.Config(
-        desk.app, log_level=log_level, access_log=True, log_config=None, lifespan="off"
-    )
-    server = uvicorn.Server(config)
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(timeout=30)
 
 
 @pytest.mark.usefixtures("cheap_hashes")
@@ -63,7 +43,7 @@ def test_no_secret_in_any_log_at_debug_level(
     desk = make_desk(None, tmp_path)  # after the levels: the driver looks once
     try:
         caplog.set_level(logging.DEBUG)
-        with served(desk, "debug") as url, closing(MarketClient(url)) as market:
+        with served_app(desk.app, "debug") as url, closing(MarketClient(url)) as market:
             made = market.apply("Sun GmbH", "aggregator", "HRB 1234")
             secret = made["client_secret"]
             room = add_party_client(desk.market.services.store, "room", "operator")
@@ -112,7 +92,7 @@ def test_the_client_knows_every_endpoint(desk: Desk, cleared: Path) -> None:
     said = {name: add_party_client(store, name, role) for name, role in (
         ("op", "operator"), ("aud", "auditor"), ("plan", "planner"), ("meter", "meter_data"),
         ("agg", "aggregator"), ("pro", "prosumer"))}  # fmt: skip
-    with served(desk) as url, ExitStack() as stack:
+    with served_app(desk.app) as url, ExitStack() as stack:
         clients = {
             name: stack.enter_context(closing(MarketClient(
                 url, client_id=each.client_id, client_secret=each.client_secret)))
@@ -146,6 +126,15 @@ def use_flexibility(operator: MarketClient, trader: MarketClient) -> None:
     assert [row["kind"] for row in trader.rows("/flexibility/messages", limit=2)] == [
         "FlexRequest", "FlexOffer", "FlexOffer", "FlexOfferRevocation", "FlexOrder",
     ]  # fmt: skip
+
+
+def finish_study(desk: Desk, cleared: Path) -> None:
+    """End the study that waits with what it was cleared to; a runner of its own is tested apart."""
+    store = desk.market.services.store
+    leased = lease_study(store, "runner", machine=NOW, lease_s=60.0)
+    assert leased is not None
+    done = StudyEnding(state="done", exit_code=0, said="", result=pack(read_folder(cleared)))
+    assert end_study(store, leased, done, machine=NOW)
 
 
 def use_everything(clients: dict[str, MarketClient], desk: Desk, run: int, cleared: Path) -> None:
@@ -185,6 +174,23 @@ def use_everything(clients: dict[str, MarketClient], desk: Desk, run: int, clear
     assert trader.received_forecast(kept["id"])["values"][0]["q50_w"] == 700
     assert len(list(trader.rows("/forecasts/received"))) == 1
     use_flexibility(operator, trader)
+    read_results({**clients, "anybody": anybody}, run)
+    post_and_prove({**clients, "anybody": anybody}, desk)
+    names = ("study.toml", "orders.json", "profiles.csv", "import_price.csv")
+    study = planner.hand_in_study("pv", {name: (cleared / name).read_text() for name in names})
+    assert [row["id"] for row in planner.rows("/studies")] == [study["id"]]
+    finish_study(desk, cleared)
+    assert planner.study(study["id"])["summary"]["status"] == "certified"
+    assert "prices.csv" in planner.study_result(study["id"])
+    desk.set_now(NOW.replace(hour=13))
+    asked = operator.request_cycle("village", "day_ahead", DAY, "rehearsal")
+    assert [row["id"] for row in auditor.rows("/cycles")] == [asked["id"]]
+    anybody.close()
+
+
+def read_results(clients: dict[str, MarketClient], run: int) -> None:
+    planner, owner, anybody = clients["plan"], clients["pro"], clients["anybody"]
+    span = {"from_": NOW.replace(hour=0), "to": NOW.replace(hour=23)}
     for path in ("/grid/demand", "/grid/supply", "/grid/balance", "/public/trades"):
         assert list(owner.rows(path, **span)) == []
     for path in ("/grid/status", "/grid/stability", "/statements"):
@@ -200,8 +206,10 @@ def use_everything(clients: dict[str, MarketClient], desk: Desk, run: int, clear
     assert len(list(planner.rows(f"/runs/{run}/grid", period_start=HOUR))) > 33
     assert next(planner.rows(f"/runs/{run}/limits"))["status"] == "certified"
     assert '"digests"' in owner.disclose_record(run, trades[0]["trade_id"], ["bus"])
-    from dso.api.routes_ledger import post_waiting_actions
 
+
+def post_and_prove(clients: dict[str, MarketClient], desk: Desk) -> None:
+    trader, anybody = clients["agg"], clients["anybody"]
     post_waiting_actions(desk.market)
     action = next(trader.rows("/actions"))
     assert '"digests"' in trader.disclose_action(action["action"], ["verb"])
@@ -209,13 +217,3 @@ def use_everything(clients: dict[str, MarketClient], desk: Desk, run: int, clear
         head = anybody.ledger_head(log)
         assert anybody.ledger_inclusion(log, 0)["size"] == head["size"]
         assert anybody.ledger_consistency(log, 1)["size"] == head["size"]
-    names = ("study.toml", "orders.json", "profiles.csv", "import_price.csv")
-    study = planner.hand_in_study("pv", {name: (cleared / name).read_text() for name in names})
-    assert [row["id"] for row in planner.rows("/studies")] == [study["id"]]
-    assert run_waiting_study(desk.market.services.store, desk.clock, "runner")
-    assert planner.study(study["id"])["summary"]["status"] == "certified"
-    assert "prices.csv" in planner.study_result(study["id"])
-    desk.set_now(NOW.replace(hour=13))
-    asked = operator.request_cycle("village", "day_ahead", DAY, "rehearsal")
-    assert [row["id"] for row in auditor.rows("/cycles")] == [asked["id"]]
-    anybody.close()

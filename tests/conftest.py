@@ -6,7 +6,6 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -22,45 +21,12 @@ with keeping_recursion_limit(), suppress(ImportError):
     import web3  # noqa: F401
 
 WORKERS_MAX = 4
-DAY_TESTS = "tests/scenarios/test_day_"
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """One worker for each core this process may use."""
     return min(WORKERS_MAX, len(os.sched_getaffinity(0)))
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put whole delivery days first: they run in processes of their own while others go on."""
-    astray = {
-        item.path.name
-        for item in items
-        if item.nodeid.startswith("tests/scenarios/")
-        and "days" in getattr(item, "fixturenames", ())
-        and not item.nodeid.startswith(DAY_TESTS)
-    }
-    if astray:
-        raise pytest.UsageError(
-            f"{', '.join(sorted(astray))}: tests of delivery days stand in files test_day_*.py, "
-            "or the days would be run once more on another worker"
-        )
-    items.sort(key=lambda item: not item.nodeid.startswith(DAY_TESTS))
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Keep a file on one worker, and all tests of delivery days on one, so that each runs once.
-
-    The `xdist_group` mark would say it with less, but pytest-xdist 3.8 loses it with pytest 9.2.
-    """
-    from xdist.scheduler import LoadFileScheduling
-
-    class ByFileAndDays(LoadFileScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            return DAY_TESTS if nodeid.startswith(DAY_TESTS) else super()._split_scope(nodeid)
-
-    return ByFileAndDays(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def _missing(what: str, remedy: str) -> None:

@@ -1,4 +1,4 @@
-"""The days all scenario tests look at: each is run once, two at a time."""
+"""The days all scenario tests look at: each is run once for all test processes, two at a time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.delivery_days import KILLS, DeliveryDays, FinishedDay
+from tests.support.delivery_days import ALL_KILLS, KILLS, DeliveryDays, FinishedDay
 
 MEDIUM_VOLTAGE, LOW_VOLTAGE = "1-MV-rural--2-sw", "1-LV-semiurb4--2-sw"
 DAYS = {
@@ -18,8 +18,11 @@ DAYS = {
 
 
 @pytest.fixture(scope="session")
-def days(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeliveryDays]:
-    runs = DeliveryDays(tmp_path_factory.mktemp("days"))
+def days(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[DeliveryDays]:
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "days"
+    folder.mkdir(exist_ok=True)
+    runs = DeliveryDays(folder)
     for name, (feeder, day) in DAYS.items():
         runs.begin(name, feeder, day)
     runs.begin("long-killed", *DAYS["long"], KILLS)
@@ -46,3 +49,10 @@ def long(days: DeliveryDays) -> FinishedDay:
 def killed(days: DeliveryDays) -> FinishedDay:
     """The same day as `long`, killed again and again."""
     return days.finished("long-killed")
+
+
+@pytest.fixture
+def killed_everywhere(days: DeliveryDays) -> FinishedDay:
+    """The same day as `long`, killed after and inside every stage."""
+    days.begin("long-killed-everywhere", *DAYS["long"], ALL_KILLS)
+    return days.finished("long-killed-everywhere")

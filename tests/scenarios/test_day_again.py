@@ -9,15 +9,26 @@ from pathlib import Path
 import pytest
 
 from dso.cli.main import main
-from tests.support.delivery_days import KILLS, DeliveryDays, FinishedDay
+from tests.support.delivery_days import ALL_KILLS, KILLS, DeliveryDays, FinishedDay
 
 pytestmark = pytest.mark.slow
 
 
 def test_a_killed_day_ends_like_an_unbroken_one(killed: FinishedDay, long: FinishedDay) -> None:
+    assert_alike(killed, long, len(KILLS))
+
+
+@pytest.mark.long
+def test_a_day_killed_after_every_stage_ends_like_an_unbroken_one(
+    killed_everywhere: FinishedDay, long: FinishedDay
+) -> None:
+    assert_alike(killed_everywhere, long, len(ALL_KILLS))
+
+
+def assert_alike(killed: FinishedDay, long: FinishedDay, kills: int) -> None:
     assert killed.exit_code == 0, killed.stderr
     # The last kill may come after the process has ended by itself.
-    assert killed.kills >= len(KILLS) - 1
+    assert killed.kills >= kills - 1
     ours, theirs = killed.files(), long.files()
     assert ours.keys() == theirs.keys()
     assert [name for name in ours if ours[name] != theirs[name]] == []

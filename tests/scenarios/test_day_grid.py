@@ -34,11 +34,14 @@ class Grid:
 
     net: Any
     profiles: dict[tuple[str, str], pd.DataFrame]
+    recycle: dict[str, bool] | None = None
 
     def solve(self) -> None:
         import pandapower
 
-        pandapower.runpp(self.net, numba=False)
+        pandapower.runpp(self.net, numba=False, recycle=self.recycle)
+        # nothing but powers differs between periods: the admittances stay
+        self.recycle = {"bus_pq": True, "gen": False, "trafo": False}
 
     def excess(self) -> tuple[pd.Series, pd.Series]:
         """How far buses (not the substation's) and branches are outside their limits."""

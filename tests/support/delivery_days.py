@@ -1,7 +1,9 @@
-"""Whole delivery days run as an operator would, two at a time, once per test session."""
+"""Whole delivery days run as an operator would, two at a time, once for all test processes."""
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import signal
 import sqlite3
@@ -11,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 NOT_HASHED = {"timings.json", ".lock", "store.sqlite", "store.sqlite-wal", "store.sqlite-shm"}
@@ -50,25 +52,36 @@ class Kill:
     delay_s: float = 0.0
 
 
-# After each of the seven stages, and inside the long ones.
+# After stages and inside those that leave most behind.
 KILLS = (
+    Kill(kind="day_ahead", state="running", delay_s=0.2),
+    Kill(kind="intraday", count=7),
+    Kill(kind="settlement", state="running", delay_s=0.3),
+    Kill(kind="posting", state="running", delay_s=0.5),
+    Kill(kind="report"),
+)
+# After each of the seven stages, and inside the long ones.
+ALL_KILLS = (
     Kill(kind="forecast"),
     Kill(kind="orders"),
-    Kill(kind="day_ahead", state="running", delay_s=0.2),
+    KILLS[0],
     Kill(kind="day_ahead"),
-    Kill(kind="intraday", count=7),
+    KILLS[1],
     Kill(kind="intraday", count=24),
     Kill(kind="dispatch"),
-    Kill(kind="settlement", state="running", delay_s=0.3),
+    KILLS[2],
     Kill(kind="settlement"),
-    Kill(kind="posting", state="running", delay_s=0.5),
+    KILLS[3],
     Kill(kind="posting"),
-    Kill(kind="report"),
+    KILLS[4],
 )
 
 
 class DeliveryDays:
-    """Runs `dso day` in processes of its own; a day asked for twice is run once."""
+    """Runs `dso day` in processes of its own; a day asked for twice is run once.
+
+    The folder may be shared: who comes second with a name waits for the first and takes its run.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -84,7 +97,7 @@ class DeliveryDays:
         """Queue a run under a name."""
         run: Callable[..., FinishedDay] = _run_killed if kills else _run
         self._runs[name] = self._pool.submit(
-            run, feeder, self.words(name, feeder, day), self._folder / name, kills
+            _run_once, run, feeder, self.words(name, feeder, day), self._folder / name, kills
         )
 
     def words(self, name: str, feeder: str, day: str) -> list[str]:
@@ -110,6 +123,20 @@ def _start(words: Sequence[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
     )
+
+
+def _run_once(
+    run: Callable[..., FinishedDay], feeder: str, words: Sequence[str], out: Path,
+    kills: Sequence[Kill],
+) -> FinishedDay:  # fmt: skip
+    """Run, or wait for the process that does and read what it found."""
+    told = out.with_name(f"{out.name}.json")
+    with out.with_name(f"{out.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not told.exists():
+            told.write_text(json.dumps(asdict(run(feeder, words, out, kills)), default=str))
+    found = json.loads(told.read_text())
+    return FinishedDay(**found | {"out": Path(found["out"])})
 
 
 def _run(feeder: str, words: Sequence[str], out: Path, _kills: Sequence[Kill] = ()) -> FinishedDay:

@@ -16,8 +16,8 @@ from dso.cli.market_options import (
 )
 
 CYCLES: Final = (
-    "forecast", "day_ahead", "flexibility_purchase", "intraday", "real_time", "dispatch",
-    "settlement", "posting", "report",
+    "forecast", "day_ahead", "flexibility_purchase", "intraday", "droops", "real_time",
+    "dispatch", "settlement", "posting", "report",
 )  # fmt: skip
 
 DESCRIPTION: Final = """\

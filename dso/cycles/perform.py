@@ -10,6 +10,7 @@ from data.errors import InputError, Problem
 from dso.cycles.plan import Round
 from dso.cycles.stage_clearing import last_clearing, run_day_ahead, run_round
 from dso.cycles.stage_dispatch import run_dispatch
+from dso.cycles.stage_droops import run_droops
 from dso.cycles.stage_forecast import run_forecast, run_forecast_update
 from dso.cycles.stage_orders import run_orders
 from dso.cycles.stage_posting import run_posting
@@ -21,6 +22,7 @@ from dso.cycles.stages import Desk
 from dso.cycles.timetable import (
     CLEARINGS,
     DISPATCH,
+    DROOPS,
     FLEXIBILITY_PURCHASE,
     FLEXIBILITY_REQUEST,
     FORECAST,
@@ -76,12 +78,24 @@ def perform_cycle(desk: Desk, due: DueCycle, *, withheld: str = "") -> CycleResu
         run_purchase(desk, due)
     elif due.cycle == SETTLEMENT:
         run_settlement(desk, desk.output_of("dispatch"), revision=due.revision)
+    elif due.cycle == DROOPS:
+        return _droops(desk, due)
     elif due.cycle in _STAGES:
         _STAGES[due.cycle](desk)
     else:
         what = f"{due.cycle!r} is no cycle that leaves files"
         raise InputError([Problem(where=str(due), what=what)])
     return CycleResult(light=read_light(desk.plan, due), fallbacks=read_fallbacks(desk.plan, due))
+
+
+def _droops(desk: Desk, due: DueCycle) -> CycleResult:
+    """Keep the droops of a day; where they do not hold every limit, more than green is at stake."""
+    found = run_droops(desk, due)
+    texts = found["fallbacks"]
+    return CycleResult(
+        light="yellow" if texts else "green",
+        fallbacks=tuple(Fallback(name=text.partition(":")[0], text=text) for text in texts),
+    )
 
 
 def round_of(desk: Desk, due: DueCycle) -> Round:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
@@ -12,11 +13,11 @@ from data.records.dispatch import DroopPoint
 from data.units import MICRO_PER_UNIT
 from dispatch.dispatcher import Told
 from dso.realtime.fleet import Fleet
-from dso.realtime.positions import Positions
 from opf.problems.monitored_grid import MonitoredGrid
 from opf.problems.volt_var import DroopAnswer, Inverters, choose_droops
 
 Floats = NDArray[np.float64]
+Complexes = NDArray[np.complex128]
 
 
 def inverters_of(at: MonitoredGrid, fleet: Fleet, limits: Limits) -> Inverters:
@@ -34,19 +35,36 @@ def inverters_of(at: MonitoredGrid, fleet: Fleet, limits: Limits) -> Inverters:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What is expected of a feeder in some quarter-hours.
+
+    Parameters
+    ----------
+    loads : ndarray of complex, shape (buses, quarter-hours)
+        Injection of everything that is no plant of the fleet, rows as the network's buses
+        [MW + j Mvar].
+    available_mw : ndarray, shape (plants, quarter-hours)
+        What each plant would feed in [MW].
+    """
+
+    loads: Complexes
+    available_mw: Floats
+
+
 def droops_ahead(
-    at: MonitoredGrid, fleet: Fleet, limits: Limits, positions: Positions, until: datetime
+    at: MonitoredGrid, fleet: Fleet, limits: Limits, expected: Expected, until: datetime
 ) -> tuple[tuple[Told, ...], DroopAnswer]:
     """Choose droop settings on what is expected, and write them to every plant.
 
-    The states are the quarter-hours of the positions, each as expected and with every plant at its
-    rating over the least load: a forecast that is wrong to the worst side.
+    The states are the quarter-hours, each as expected, and one with every plant at its rating over
+    the least load: a forecast that is wrong to the worst side.
 
     Parameters
     ----------
     at, fleet, limits
         Grid, devices, limits in force.
-    positions : Positions
+    expected : Expected
         What is expected of loads and plants.
     until : datetime
         End of validity of the settings.
@@ -57,13 +75,13 @@ def droops_ahead(
         Letters to send ahead, and what the choice rests on.
     """
     count = fleet.plant_count
-    loads = at.by_node(positions.loads)
+    loads = at.by_node(expected.loads)
     calm = 0.3 * loads[:, [int(np.argmax(loads.real.sum(axis=0)))]]
     inverters = inverters_of(at, fleet, limits)
     answer = choose_droops(
         at,
         np.hstack([loads, calm]),
-        np.hstack([positions.expected_mw[:count], fleet.rating_mw[:count, None]]),
+        np.hstack([expected.available_mw, fleet.rating_mw[:count, None]]),
         inverters,
     )
     told = []

@@ -14,11 +14,13 @@ import structlog
 from dso.clock import Clock, Stopwatch
 from dso.cycles.perform import CycleResult, perform_cycle
 from dso.cycles.real_time import tell_setpoints
+from dso.cycles.stage_droops import NO_DROOPS
 from dso.cycles.stage_forecast import LAST_FORECAST
 from dso.cycles.stage_purchase import NO_PURCHASE
 from dso.cycles.stages import Approve, NeedsRelease, working_among_others
 from dso.cycles.timetable import (
     CLEARINGS,
+    DROOPS,
     FLEXIBILITY_PURCHASE,
     FLEXIBILITY_REQUEST,
     FORECAST_UPDATE,
@@ -135,7 +137,7 @@ class Worker:
         due = leased.due
         late = _late(leased, now)
         skipped = due.skip_after is not None and now >= due.skip_after
-        if skipped and due.cycle == REAL_TIME:
+        if skipped and due.cycle in (DROOPS, REAL_TIME):
             return Ending(outcome="skipped", remark="skipped: its period was over")
         if skipped and due.cycle == FLEXIBILITY_REQUEST:
             return Ending(outcome="skipped", remark="skipped: the next one was due")
@@ -184,6 +186,10 @@ class Worker:
         if final and leased.due.cycle == FLEXIBILITY_REQUEST:
             text = f"{LAST_REQUEST}: {remark}; the one before holds"
             kept = (Fallback(name=LAST_REQUEST, text=text),)
+            return Ending(outcome="failed", light="orange", remark=remark, fallbacks=kept)
+        if final and leased.due.cycle == DROOPS:
+            text = f"{NO_DROOPS}: {remark}; plants keep those of the day before"
+            kept = (Fallback(name=NO_DROOPS, text=text),)
             return Ending(outcome="failed", light="orange", remark=remark, fallbacks=kept)
         if final and leased.due.cycle == FLEXIBILITY_PURCHASE:
             unbought = (_no_purchase(remark),)

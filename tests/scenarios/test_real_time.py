@@ -12,7 +12,7 @@ import pytest
 from data.errors import InputError
 from dso.bootstrap import carry_in_process, carry_over_mqtt
 from dso.realtime.desk import DeskRules
-from dso.realtime.fallbacks import droops_ahead
+from dso.realtime.fallbacks import Expected, droops_ahead
 from dso.realtime.faults import FleetFaults
 from dso.realtime.simulation import LEAD_QUARTERS, Scene, prepare_scene, run_scene
 from dso.realtime.steps import Escalation, Situation, escalate, records_bytes
@@ -91,7 +91,11 @@ def test_a_silent_device_falls_back_to_its_envelope() -> None:
 def test_droops_sent_ahead_hold_the_voltage_while_the_desk_is_gone_for_an_hour() -> None:
     of = scene(6, faulty=False)
     until = of.positions.periods.end + timedelta(hours=1)
-    told, answer = droops_ahead(of.at, of.fleet, of.limits, of.positions, until)
+    expected = Expected(
+        loads=of.positions.loads,
+        available_mw=of.positions.expected_mw[: of.fleet.plant_count],
+    )
+    told, answer = droops_ahead(of.at, of.fleet, of.limits, expected, until)
     assert answer.holds
     assert answer.over_without > 0.0
     stop = (15, 75)

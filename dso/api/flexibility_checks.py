@@ -13,7 +13,7 @@ import numpy as np
 from data.errors import InputError, Problem
 from data.periods import format_utc
 from data.study.order_fields import OrderContext
-from dso.api.market import Asset, ConnectionPoint, current, may_act
+from dso.api.market import ConnectionPoint, traded_asset
 from dso.api.problems import Refusal, not_found
 from dso.api.rights import own_only
 from dso.store.flexibility_messages import (
@@ -184,13 +184,12 @@ def _connection(
     connection: Connection, caller: Caller, ground: Ground, name: str, at: datetime,
     problems: list[Problem],
 ) -> ConnectionPoint | None:  # fmt: skip
-    asset = current(connection, Asset, name, at)
-    point = asset and current(connection, ConnectionPoint, asset.connection_point, at)
-    mine = point and may_act(connection, caller.party, point, ("trade",), at)
-    if not point or not mine:
+    found = traded_asset(connection, name, caller.party, at)
+    if found is None:
         remedy = "name an asset that you may trade for"
         problems.append(Problem(where="connection", what="is unknown", remedy=remedy))
         return None
+    point = found[1]
     if point.feeder != ground.feeder:
         problems.append(Problem(where="connection", what=f"is not on feeder {ground.feeder}"))
     return point

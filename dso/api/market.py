@@ -244,6 +244,29 @@ def may_act(
     )
 
 
+def visible_point(
+    connection: Connection, name: str, party: str | None, at: datetime
+) -> ConnectionPoint | None:
+    """Return a connection that a party may read or trade for (None: whoever sees all), or None."""
+    point = current(connection, ConnectionPoint, name, at)
+    if point is None or party is None:
+        return point
+    return point if may_act(connection, party, point, ("read", "trade"), at) else None
+
+
+def traded_asset(
+    connection: Connection, name: str, party: str | None, at: datetime
+) -> tuple[Asset, ConnectionPoint] | None:
+    """Return an asset that a party may trade for (None: anybody's) with its connection, or None."""
+    asset = current(connection, Asset, name, at)
+    if asset is None:
+        return None
+    point = current(connection, ConnectionPoint, asset.connection_point, at)
+    if point is None or not (party is None or may_act(connection, party, point, ("trade",), at)):
+        return None
+    return asset, point
+
+
 def books_ahead(
     market: Market, feeder: str, instants: Collection[datetime], now: datetime
 ) -> list[BookKey]:
@@ -268,4 +291,5 @@ def latest_gate(now: datetime) -> datetime:
 __all__ = [
     "Asset", "Calendar", "ConnectionPoint", "Market", "OperationCalendar", "Party", "TradingDay",
     "books_ahead", "current", "latest_gate", "mandate_id", "may_act",
+    "traded_asset", "visible_point",
 ]  # fmt: skip

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final
 from fastapi import Query
 
 from data.errors import Problem
+from dso.api.models import Page
 from dso.api.problems import Refusal
 
 PAGE_ROWS_MAX: Final = 1000
@@ -49,6 +50,18 @@ def read_cursor(text: str | None, kinds: tuple[type, ...]) -> tuple[Any, ...] | 
         problem = Problem(where="cursor", what="is no cursor of this list")
         raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, [problem])
     return tuple(key)
+
+
+def read_number(text: str | None) -> int:
+    """Return the number that a list by number goes on behind; 0 without a cursor."""
+    key = read_cursor(text, (int,))
+    return 0 if key is None else int(key[0])
+
+
+def page_by_number(rows: Sequence[tuple[int, dict[str, Any]]], limit: int) -> Page:
+    """Return a page of a list by number: each row with its number, which need not be shown."""
+    following = write_cursor([rows[-1][0]]) if len(rows) == limit else None
+    return Page(items=[row for _, row in rows], next=following)
 
 
 def _fits(value: object, kind: type) -> bool:

@@ -44,7 +44,7 @@ from dso.api.models import (
     RegistrationAnswer,
     TokenAnswer,
 )
-from dso.api.paging import LARGEST, Cursor, Limit, read_cursor, write_cursor
+from dso.api.paging import LARGEST, Cursor, Limit, page_by_number, read_number
 from dso.api.problems import Refusal, not_found, problem_responses
 from dso.api.rights import AsAnybody, AsOperator, InMarket, anonymous, own_only
 from dso.api.tokens import LIFETIME, Caller
@@ -219,13 +219,10 @@ def list_registrations(
     market: InMarket, caller: AsAnybody, cursor: Cursor = None, limit: Limit = 100
 ) -> Page:
     """Return applications by number."""
-    after = read_cursor(cursor, (int,)) or (0,)
+    after = read_number(cursor)
     with market.services.store.transaction() as connection:
-        found = page_registrations(
-            connection, applicant=own_only(caller), after=after[0], limit=limit
-        )
-    following = write_cursor([found[-1].id]) if len(found) == limit else None
-    return Page(items=[_answer(each).model_dump() for each in found], next=following)
+        found = page_registrations(connection, applicant=own_only(caller), after=after, limit=limit)
+    return page_by_number([(each.id, _answer(each).model_dump()) for each in found], limit)
 
 
 @router.get(

@@ -31,7 +31,7 @@ from dso.api.flexibility_models import (
 )
 from dso.api.models import Day, Page
 from dso.api.once import WRITE, RawBody, once
-from dso.api.paging import Cursor, Limit, read_cursor, write_cursor
+from dso.api.paging import Cursor, Limit, page_by_number, read_number
 from dso.api.problems import Refusal, not_found, problem_responses
 from dso.api.rights import AsOperator, AsParticipant, AsReader, InMarket, RequestKey
 from dso.api.routes_results import READ
@@ -213,14 +213,11 @@ def list_messages(
 
     The operator and auditors see all of them; ``content`` is what `dso flexibility buy` reads.
     """
-    after = read_cursor(cursor, (int,)) or (0,)
+    after = read_number(cursor)
     with market.services.store.transaction() as connection:
         sight = sight_of(connection, caller, market_now(connection))
-        rows = page_messages(
-            connection, sight=sight, day=day, kind=kind, after=after[0], limit=limit
-        )
-    following = write_cursor([rows[-1][0]]) if len(rows) == limit else None
-    return Page(items=[_answer(kept).model_dump() for _, kept in rows], next=following)
+        rows = page_messages(connection, sight=sight, day=day, kind=kind, after=after, limit=limit)
+    return page_by_number([(number, _answer(kept).model_dump()) for number, kept in rows], limit)
 
 
 @router.get(

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from data.canonical import canonical_json, sha256_hex
 from data.errors import Problem
 from data.periods import format_utc
-from dso.api.market import Asset, ConnectionPoint, books_ahead, current, may_act
+from dso.api.market import Asset, books_ahead, traded_asset, visible_point
 from dso.api.models import (
     ForecastAnswer,
     ForecastComparison,
@@ -23,7 +23,7 @@ from dso.api.models import (
     ReceivedForecastAnswer,
 )
 from dso.api.once import WRITE, RawBody, once
-from dso.api.paging import LARGEST, Cursor, Limit, read_cursor, write_cursor
+from dso.api.paging import LARGEST, Cursor, Limit, page_by_number, read_number
 from dso.api.problems import Refusal, not_found, problem_responses
 from dso.api.rights import AsForecaster, AsReader, InMarket, RequestKey, own_only
 from dso.api.routes_results import READ, End, Start, check_span
@@ -90,20 +90,16 @@ def _checked(
 
     The books of its days are held, so that it precedes a gate if and only if its commit does.
     """
-    asset = current(connection, Asset, forecast.asset, at)
-    point = None
-    if asset is not None:
-        point = current(connection, ConnectionPoint, asset.connection_point, at)
+    party = None if caller.role == "operator" else caller.party
+    found = traded_asset(connection, forecast.asset, party, at)
     kind = forecast.asset.partition("/")[2].partition(":")[0]
-    sees = point is not None and (
-        caller.role == "operator" or may_act(connection, caller.party, point, ("trade",), at)
-    )
-    if asset is None or point is None or not sees or kind not in ("load", "sgen"):
+    if found is None or kind not in ("load", "sgen"):
         remedy = "name a load or generator that you may trade for"
         raise Refusal(
             HTTPStatus.UNPROCESSABLE_ENTITY,
             [Problem(where="asset", what="is unknown", remedy=remedy)],
         )
+    asset, point = found
     problems = _time_problems(forecast, at)
     for place, value in enumerate(forecast.values):
         stated = [getattr(value, name) for name, _ in LEVELS if getattr(value, name) is not None]
@@ -165,13 +161,10 @@ def list_received(
     market: InMarket, caller: AsReader, cursor: Cursor = None, limit: Limit = 100
 ) -> Page:
     """Return own forecasts without their values; operator and auditors see all."""
-    after = read_cursor(cursor, (int,)) or (0,)
+    after = read_number(cursor)
     with market.services.store.transaction() as connection:
-        rows = page_received_forecasts(
-            connection, party=own_only(caller), after=after[0], limit=limit
-        )
-    following = write_cursor([rows[-1]["id"]]) if len(rows) == limit else None
-    return Page(items=list(rows), next=following)
+        rows = page_received_forecasts(connection, party=own_only(caller), after=after, limit=limit)
+    return page_by_number([(row["id"], row) for row in rows], limit)
 
 
 @router.get(
@@ -241,11 +234,8 @@ def _forecast_behind(
     start, end = check_span(*span)
     with market.services.store.transaction() as connection:
         at = market_now(connection)
-        point = current(connection, ConnectionPoint, name, at)
-        if point is None or not (
-            own_only(caller) is None
-            or may_act(connection, caller.party, point, ("read", "trade"), at)
-        ):
+        point = visible_point(connection, name, own_only(caller), at)
+        if point is None:
             raise not_found(f"meter {name}")
         series = [
             asset.id.partition("/")[2]

@@ -19,7 +19,7 @@ from dso.api.models import (
     RecordDisclosureRequest,
 )
 from dso.api.paging import LARGEST as LARGEST_NUMBER
-from dso.api.paging import Cursor, Limit, read_cursor, write_cursor
+from dso.api.paging import Cursor, Limit, page_by_number, read_number
 from dso.api.problems import Refusal, not_found, problem_responses
 from dso.api.rights import AsAnybody, AsReader, InMarket, anonymous, own_only
 from dso.store.access import find_action, page_actions, post_actions
@@ -107,11 +107,10 @@ def list_actions(
     market: InMarket, caller: AsAnybody, cursor: Cursor = None, limit: Limit = 100
 ) -> Page:
     """Return own actions; operator and auditors see everybody's."""
-    after = read_cursor(cursor, (int,)) or (0,)
+    after = read_number(cursor)
     with market.services.store.transaction() as connection:
-        rows = page_actions(connection, actor=own_only(caller), after=after[0], limit=limit)
-    following = write_cursor([rows[-1]["id"]]) if len(rows) == limit else None
-    return Page(items=list(rows), next=following)
+        rows = page_actions(connection, actor=own_only(caller), after=after, limit=limit)
+    return page_by_number([(row["id"], row) for row in rows], limit)
 
 
 @router.post(

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from data.canonical import sha256_hex
 from data.errors import Problem
 from data.periods import format_utc
-from dso.api.market import ConnectionPoint, Market, current, may_act
+from dso.api.market import ConnectionPoint, Market, current, visible_point
 from dso.api.models import (
     BulkReadings,
     Name,
@@ -40,6 +40,7 @@ VALUES: Final = (
     "frequency_mhz", "quality",
 )  # fmt: skip
 Point = Annotated[Name, Path(alias="connection_point")]
+AskedPoint = Annotated[Name, Query(alias="connection_point")]
 
 
 @router.post(
@@ -155,12 +156,7 @@ def _series(
     check_span(*span)
     with market.services.store.transaction() as connection:
         at = market_now(connection)
-        point = current(connection, ConnectionPoint, name, at)
-        sees = point is not None and (
-            own_only(caller) is None
-            or may_act(connection, caller.party, point, ("read", "trade"), at)
-        )
-        if not sees:
+        if visible_point(connection, name, own_only(caller), at) is None:
             raise not_found(f"meter {name}")
         return read_readings(connection, [name], start=span[0], end=span[1], known_at=at)
 
@@ -183,8 +179,7 @@ def read_history(market: InMarket, caller: AsReader, name: Point, start: Start, 
 )
 def read_production(market: InMarket, caller: AsReader, name: Point, start: Start, to: End) -> Page:
     """Return energy out of a connection by period [Wh]."""
-    rows = _series(market, caller, name, (start, to))
-    return Page(items=[_one(row, "export_wh") for row in rows], next=None)
+    return _register(market, caller, name, (start, to), "export_wh")
 
 
 @router.get(
@@ -196,8 +191,7 @@ def read_consumption(
     market: InMarket, caller: AsReader, name: Point, start: Start, to: End
 ) -> Page:
     """Return energy into a connection by period [Wh]."""
-    rows = _series(market, caller, name, (start, to))
-    return Page(items=[_one(row, "import_wh") for row in rows], next=None)
+    return _register(market, caller, name, (start, to), "import_wh")
 
 
 @router.get(
@@ -206,14 +200,10 @@ def read_consumption(
     summary="Production of a connection by period",
 )
 def production_history(
-    market: InMarket,
-    caller: AsReader,
-    name: Annotated[Name, Query(alias="connection_point")],
-    start: Start,
-    to: End,
+    market: InMarket, caller: AsReader, name: AskedPoint, start: Start, to: End
 ) -> Page:
     """Return energy out of a connection by period [Wh]."""
-    return read_production(market, caller, name, start, to)
+    return _register(market, caller, name, (start, to), "export_wh")
 
 
 @router.get(
@@ -222,14 +212,11 @@ def production_history(
     summary="Newest production of a connection",
 )
 def production_current(
-    market: InMarket,
-    caller: AsReader,
-    name: Annotated[Name, Query(alias="connection_point")],
-    start: Start,
-    to: End,
+    market: InMarket, caller: AsReader, name: AskedPoint, start: Start, to: End
 ) -> Page:
     """Return the last period that was read in a span [Wh]."""
-    return Page(items=read_production(market, caller, name, start, to).items[-1:], next=None)
+    items = _register(market, caller, name, (start, to), "export_wh").items
+    return Page(items=items[-1:], next=None)
 
 
 @router.get(
@@ -238,11 +225,7 @@ def production_current(
     summary="Sum, largest and missing periods of production",
 )
 def production_analytics(
-    market: InMarket,
-    caller: AsReader,
-    name: Annotated[Name, Query(alias="connection_point")],
-    start: Start,
-    to: End,
+    market: InMarket, caller: AsReader, name: AskedPoint, start: Start, to: End
 ) -> Page:
     """Return the sum of a span and its largest period [Wh]."""
     rows = _series(market, caller, name, (start, to))
@@ -259,11 +242,10 @@ def _plain(row: MeterReading) -> dict[str, Any]:
     return {name: getattr(row, name) for name in MeterReading.__dataclass_fields__}
 
 
-def _one(row: MeterReading, register: str) -> dict[str, Any]:
-    return {
-        "period_start": row.period_start,
-        "period_minutes": row.period_minutes,
-        register: getattr(row, register),
-        "quality": row.quality,
-        "revision": row.revision,
-    }
+def _register(
+    market: Market, caller: Caller, name: str, span: tuple[datetime, datetime], register: str
+) -> Page:
+    """Return one register of a connection by period [Wh]."""
+    names = ("period_start", "period_minutes", register, "quality", "revision")
+    rows = _series(market, caller, name, span)
+    return Page(items=[{each: getattr(row, each) for each in names} for row in rows], next=None)

@@ -12,7 +12,15 @@ from data.errors import Problem
 from data.periods import format_utc
 from dso.api.market import Market
 from dso.api.models import Bus, Instant, Name, Page
-from dso.api.paging import LARGEST, Cursor, Limit, read_cursor, write_cursor
+from dso.api.paging import (
+    LARGEST,
+    Cursor,
+    Limit,
+    page_by_number,
+    read_cursor,
+    read_number,
+    write_cursor,
+)
 from dso.api.problems import Refusal, problem_responses
 from dso.api.rights import (
     AsAnybody,
@@ -144,11 +152,10 @@ def read_runs(
     limit: Limit = 100,
 ) -> Page:
     """Return runs by number."""
-    after = read_cursor(cursor, (int,)) or (0,)
+    after = read_number(cursor)
     with market.services.store.transaction() as connection:
-        rows = page_runs(connection, kind=kind, after=after[0], limit=limit)
-    following = write_cursor([rows[-1]["id"]]) if len(rows) == limit else None
-    return Page(items=list(rows), next=following)
+        rows = page_runs(connection, kind=kind, after=after, limit=limit)
+    return page_by_number([(row["id"], row) for row in rows], limit)
 
 
 def check_span(start: datetime, to: datetime) -> tuple[str, str]:

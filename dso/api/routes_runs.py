@@ -15,7 +15,7 @@ from data.periods import format_utc
 from data.results import SUMMARY_FILE
 from dso.api.models import Bus, CycleAnswer, CycleRequest, Explanation, Instant, Page
 from dso.api.once import WRITE, RawBody, once
-from dso.api.paging import LARGEST, Cursor, Limit, read_cursor, write_cursor
+from dso.api.paging import LARGEST, Cursor, Limit, page_by_number, read_number
 from dso.api.problems import Refusal, not_found, problem_responses
 from dso.api.rights import (
     AsAnybody,
@@ -107,11 +107,10 @@ def list_cycles(
     limit: Limit = 100,
 ) -> Page:
     """Return cycles with state, light and remark."""
-    after = read_cursor(cursor, (int,)) or (0,)
+    after = read_number(cursor)
     with market.services.store.transaction() as connection:
-        rows = page_cycles(connection, state=state, after=after[0], limit=limit)
-    following = write_cursor([rows[-1]["id"]]) if len(rows) == limit else None
-    return Page(items=list(rows), next=following)
+        rows = page_cycles(connection, state=state, after=after, limit=limit)
+    return page_by_number([(row["id"], row) for row in rows], limit)
 
 
 def _open_run(market: Market, number: int) -> RunRow:

@@ -15,7 +15,7 @@ from data.errors import Problem
 from data.results import SUMMARY_FILE
 from dso.api.models import Page, StudyAnswer, StudyRequest
 from dso.api.once import WRITE, RawBody, once
-from dso.api.paging import LARGEST, Cursor, Limit, read_cursor, write_cursor
+from dso.api.paging import LARGEST, Cursor, Limit, page_by_number, read_number
 from dso.api.problems import Refusal, not_found, problem_responses
 from dso.api.rights import AsGridReader, AsPlanner, InMarket, RequestKey, own_only
 from dso.api.study_files import ZIP_MEDIA_TYPE, check_files, pack, read_member, unpack
@@ -105,11 +105,10 @@ def list_studies(
     market: InMarket, caller: AsGridReader, cursor: Cursor = None, limit: Limit = 100
 ) -> Page:
     """Return studies and where they stand."""
-    after = read_cursor(cursor, (int,)) or (0,)
+    after = read_number(cursor)
     with market.services.store.transaction() as connection:
-        rows = page_studies(connection, party=own_only(caller), after=after[0], limit=limit)
-    following = write_cursor([rows[-1]["id"]]) if len(rows) == limit else None
-    return Page(items=[_answer(row).model_dump() for row in rows], next=following)
+        rows = page_studies(connection, party=own_only(caller), after=after, limit=limit)
+    return page_by_number([(row["id"], _answer(row).model_dump()) for row in rows], limit)
 
 
 @router.get(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
+from abc import ABC, abstractmethod
 from collections import deque
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -106,14 +107,14 @@ class DeviceServer:
         self._thread.join()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(BaseHTTPRequestHandler, ABC):
     """Answers the market's requests."""
 
     timeout = 10
 
+    @abstractmethod
     def tray(self) -> _Tray | None:
         """Return whose address was asked for."""
-        raise NotImplementedError
 
     def do_POST(self) -> None:
         """Take a letter."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -10,11 +11,12 @@ from typing import Final
 from data.periods import format_utc
 from data.units import quantise_mw
 from dso.config import RealTimeRules
+from dso.cycles.bought import ordered_injection, read_bought
 from dso.cycles.clearing_files import INTRADAY
 from dso.cycles.perform import CycleResult
 from dso.cycles.schedule import NOTHING, Schedule
 from dso.cycles.stages import Desk
-from dso.cycles.timetable import DAY_AHEAD
+from dso.cycles.timetable import DAY_AHEAD, FLEXIBILITY_PURCHASE
 from dso.cycles.traffic_light import clearing_folder, light_of_clearing
 from dso.realtime.market_devices import (
     expected_others,
@@ -37,6 +39,8 @@ RECENT: Final = timedelta(minutes=3)
 # So long a device may take to do what it is told.
 PATIENCE: Final = timedelta(minutes=1)
 LIGHTS: Final[tuple[Light, ...]] = ("green", "yellow", "orange", "red")
+# The meter at the substation reports under this name, as a device that injects the import.
+SUBSTATION: Final = "substation"
 # What a row of the feeder itself says in the table of steps: a sentence, with its number.
 NOTE: Final = "note"
 NO_SCHEDULE: Final = CycleResult(
@@ -65,11 +69,12 @@ def tell_setpoints(desk: Desk, due: DueCycle) -> CycleResult:
     if not desk.is_done("day_ahead"):
         return NO_SCHEDULE
     schedule, folder = _schedule_at(desk, due)
+    schedule = _with_bought(desk, schedule)
     period = (due.first_period - plan.periods.start) // plan.periods.mtu
     if schedule.source[period] == NOTHING:
         return NO_SCHEDULE
     heard, missing = _heard(desk, due)
-    answer = _correct(desk, due, schedule, period, heard) if heard else None
+    answer = _correct(desk, due, schedule, period, heard) if heard.keys() - {SUBSTATION} else None
     corrected = {} if answer is None else _corrected(answer)
     watts = quantise_mw(schedule.position_mw[:, period]) * WATTS_PER_MW
     vars_ = quantise_mw(schedule.position_mvar[:, period]) * WATTS_PER_MW
@@ -100,7 +105,7 @@ def _heard(desk: Desk, due: DueCycle) -> tuple[dict[str, HeardTelemetry], tuple[
     at, feeder = due.first_period, due.feeder
     with desk.services.store.transaction() as connection:
         heard = latest_telemetry(connection, feeder, after=at - RECENT, known_at=at)
-        if heard or not has_telemetry(connection, feeder, known_at=at):
+        if heard.keys() - {SUBSTATION} or not has_telemetry(connection, feeder, known_at=at):
             return heard, ()
     minutes = int(RECENT.total_seconds() // 60)
     return {}, (f"no_telemetry: no device has reported for {minutes} minutes; positions are told",)
@@ -130,7 +135,8 @@ def _correct(
     minute = Minute(
         now=now,
         others=expected_others(at, schedule, period, devices),
-        reports={asset: each.telemetry for asset, each in heard.items()},
+        reports={name: each.telemetry for name, each in heard.items() if name != SUBSTATION},
+        exchange=_exchange(heard),
         loads=loads_to_shed(plan.network, schedule, period, shed),
         flexible=flexible_loads(schedule, period),
         price_eur_per_mwh=float(plan.import_price_eur_per_mwh[period]),
@@ -138,6 +144,14 @@ def _correct(
         shed=plan.rules.real_time.shed,
     )
     return correct_minute(at, devices, minute)
+
+
+def _exchange(heard: Mapping[str, HeardTelemetry]) -> complex | None:
+    """Return the import by the substation's meter [MW + j Mvar]; it injects into the feeder."""
+    if SUBSTATION not in heard:
+        return None
+    told = heard[SUBSTATION].telemetry
+    return complex(told.p_w, told.q_var) / WATTS_PER_MW
 
 
 def _corrected(answer: MinuteAnswer) -> dict[str, tuple[int, int, str]]:
@@ -211,6 +225,15 @@ def _steps(step: Escalation, due: DueCycle, rules: RealTimeRules) -> list[tuple[
         at = format_utc(due.first_period)
         rows.append((at, due.feeder, f"{NOTE} {number}", state, 0, 0, why, rule))
     return rows
+
+
+def _with_bought(desk: Desk, schedule: Schedule) -> Schedule:
+    """Add the flexibility that was bought for the day to the positions."""
+    plan = desk.plan
+    if not desk.is_done(FLEXIBILITY_PURCHASE):
+        return schedule
+    bought = ordered_injection(read_bought(plan), schedule.orders, len(plan.periods))
+    return replace(schedule, position_mw=schedule.position_mw + bought)
 
 
 def _schedule_at(desk: Desk, due: DueCycle) -> tuple[Schedule, Path]:

@@ -44,6 +44,9 @@ ASTRAY_MW: Final = 1e-4
 # What is expected of a node is wrong by so much of itself, and of the largest node [1].
 NODE_ERROR_SHARE: Final = 0.2
 LEAST_ERROR_SHARE: Final = 0.05
+# Error of the substation's meter, as a share of its reading and at least [1, MW].
+EXCHANGE_ERROR_SHARE: Final = 0.01
+LEAST_ERROR_MW: Final = 5e-4
 # In standard errors of a reading; beyond it the error of what was expected is doubled.
 MISFIT_MAX: Final = 1.0
 WIDENED_MAX: Final = 8
@@ -129,6 +132,8 @@ class Minute:
         Expected injection of everything that is no device [MW + j Mvar].
     reports : mapping
         Last recent report of each asset.
+    exchange : complex or None
+        Import at the substation by its own meter [MW + j Mvar]; None where it does not report.
     loads : Sheddable
         Loads that may be taken off, part of ``others``.
     flexible : FlexibleLoads
@@ -142,6 +147,7 @@ class Minute:
     now: datetime
     others: Complexes
     reports: Mapping[str, Telemetry]
+    exchange: complex | None
     loads: Sheddable
     flexible: FlexibleLoads
     price_eur_per_mwh: float
@@ -272,6 +278,8 @@ def _estimate(
     measured = Measured(
         nodes=np.array(list(volts), dtype=np.int64),
         vm_pu=np.array(list(volts.values()), dtype=float),
+        exchange=minute.exchange,
+        exchange_deviation_mw=EXCHANGE_ERROR_SHARE * abs(minute.exchange or 0.0) + LEAST_ERROR_MW,
     )
     # One reading that misses is wrong; where all of them miss, the expectation is.
     estimate = estimate_state(at, own + minute.others, deviation, measured)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,10 +19,10 @@ from dso.config import RealTimeRules
 from dso.cycles.grid_replay import AssetPower, broken_limits, bus_injections
 from dso.cycles.perform import CycleResult
 from dso.cycles.plan import DayPlan
-from dso.cycles.real_time import RECENT, tell_setpoints
+from dso.cycles.real_time import RECENT, SUBSTATION, tell_setpoints
 from dso.cycles.schedule import Schedule
 from dso.cycles.stages import Desk, approve_all
-from dso.cycles.timetable import REAL_TIME, day_timetable
+from dso.cycles.timetable import FLEXIBILITY_PURCHASE, REAL_TIME, day_timetable
 from dso.realtime.market_devices import market_devices
 from dso.store import DueCycle
 from dso.store.instructions import instructions_in_force
@@ -45,6 +47,7 @@ class Village:
     extra_mw: float
     now: datetime = NOON
     period: int = PERIOD
+    unmetered_mw: float = 0.0
 
     @cached_property
     def due(self) -> DueCycle:
@@ -124,6 +127,13 @@ class Village:
             )
             for name, order in self.loads().items()
         ]  # fmt: skip
+        network = self.plan.network
+        done.append(
+            AssetPower(
+                asset="unmetered", bus=int(network.trafos.lv_bus[0]),
+                injection_mw=np.array([self.unmetered_mw]), injection_mvar=np.zeros(1),
+            )
+        )  # fmt: skip
         fixed = self.schedule.fixed
         here = replace(
             fixed,
@@ -132,13 +142,16 @@ class Village:
                 for field in ("load_p_mw", "load_q_mvar", "sgen_p_mw", "sgen_q_mvar")
             },
         )
-        network = self.plan.network
         p, q = bus_injections(network, here, done)
         return replay_violations(network, self.plan.limits, 1, p, q)
 
-    def report(self, power: dict[str, complex]) -> None:
-        """Let every device report what it does and its voltage, half a minute before."""
-        vm_pu = self.truth(power).vm_pu
+    def report(self, power: dict[str, complex], *, substation: bool = False) -> None:
+        """Let every device report what it does and its voltage, half a minute before.
+
+        With ``substation``, its meter reports the import, too.
+        """
+        seen = self.truth(power)
+        vm_pu = seen.vm_pu
         row = {int(bus): k for k, bus in enumerate(self.plan.network.buses.index)}
         devices = market_devices(self.schedule, self.plan.network, self.period, {})
         heard_at = self.now - MINUTE / 2
@@ -154,6 +167,12 @@ class Village:
             )
             for name, bus in zip(devices.name, devices.bus.tolist(), strict=True)
         ]  # fmt: skip
+        if substation:
+            exchange = Telemetry(
+                asset=SUBSTATION, at=heard_at, p_w=round(seen.import_mw[0] * MICRO_PER_UNIT),
+                q_var=round(seen.import_mvar[0] * MICRO_PER_UNIT),
+            )  # fmt: skip
+            heard.append(HeardTelemetry(known_at=heard_at, telemetry=exchange))
         with self.market.operation.services.store.transaction() as connection:
             add_telemetry(connection, VILLAGE, heard)
 
@@ -266,3 +285,44 @@ def test_orange_where_setpoints_do_not_suffice_and_flexible_loads_share_what_the
     (note,) = [each for each in steps if each.asset == VILLAGE]
     assert (note.step, note.what, note.rule) == ("orange", "note 1", rule)
     assert broken_limits(evening.truth(evening.told_power(), evening.told_loads())) == ()
+
+
+def test_a_surplus_that_no_device_reports_is_seen_by_the_substations_meter(market: Market) -> None:
+    """Half of what the transformer carries comes from plants that nobody meters."""
+    market.work(GATE)
+    blind = Village(market, 0.0, NOON, unmetered_mw=0.126)
+    done = blind.positions()
+    assert broken_limits(blind.truth(done))
+    blind.report(done)
+    blind.run()
+    assert broken_limits(blind.truth(blind.told_power()))
+
+    metered = Village(market, 0.0, NOON + MINUTE, unmetered_mw=0.126)
+    metered.report(done, substation=True)
+    result = metered.run()
+    assert (result.light, result.fallbacks) == ("yellow", ())
+    assert broken_limits(metered.truth(metered.told_power())) == ()
+
+
+def test_what_was_bought_is_told_on_top_of_the_position(market: Market) -> None:
+    market.work(GATE)
+    village = Village(market, 0.0)
+    order = {
+        "order_reference": "o-1", "participant": "aggregator-north", "connection": "storage:1",
+        "congestion_point": "ea1.2026-01.grid.example:village", "option_reference": "a",
+        "activation_factor": 1.0, "price_eur": 1.0, "rule": "as-bid", "penalty_eur_per_mwh": 0.0,
+        "isps": [{"start": PERIOD + 1, "duration": 1, "power_w": -5000}],
+    }  # fmt: skip
+
+    def work(folder: Path) -> None:
+        (folder / "flexibility").mkdir()
+        (folder / "flexibility/orders.json").write_text(json.dumps([order]))
+
+    village.run()
+    before = village.told()
+    village.desk.run_stage(FLEXIBILITY_PURCHASE, {}, work)
+    later = Village(market, 0.0, NOON + MINUTE)
+    later.run()
+    after = later.told()
+    changed = {name: after[name].p_w - before[name].p_w for name in after}
+    assert {name: watts for name, watts in changed.items() if watts} == {"storage:1": 5000}

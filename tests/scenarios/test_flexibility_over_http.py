@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from argon2 import PasswordHasher
 
 from dso.api.app import make_api
 from dso.api.client import MarketClient, MarketRefused
@@ -139,6 +140,8 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Said]:
     with ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         patch.setattr(past_coverage, "PAST_DAYS", 2)  # each a forecast of its own
+        cheap = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
+        patch.setattr("dso.api.credentials._hasher", lambda: cheap)
         services = open_services(None, out=folder / "out", keys=folder / "keys")
         stack.enter_context(closing(services))
         yield _have_the_day(Stand(folder, services, stack))

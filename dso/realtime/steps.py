@@ -191,6 +191,8 @@ def escalate(
             told.append(_envelope(asset, power, cut, situation))
     hopeless = (*shares.export.background_breaks, *shares.draw.background_breaks)
     if not hopeless:
+        if not (shares.export.settled and shares.draw.settled):
+            notes.append("orange: the filling did not settle; every limit is kept, not the rule")
         return Escalation(
             step="orange",
             records=tuple(records),

@@ -86,13 +86,16 @@ class OneDirection:
     """Envelopes of one direction: MW per connection, and what held each back.
 
     ``held_by`` names a limit (``line 7 from``) or ``request``; ``rounds`` counts linearisations;
-    ``background_breaks`` names the limits that are broken with no use at all.
+    ``background_breaks`` names the limits that are broken with no use at all. ``settled`` is False
+    where the filling did not come to rest or had to be drawn in afterwards: then the envelopes are
+    safe, but their fairness is not promised.
     """
 
     p_mw: Floats
     held_by: tuple[str, ...]
     rounds: int
     background_breaks: tuple[str, ...]
+    settled: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -359,7 +362,7 @@ def _share_direction(corners: _Corners, request: Floats, weights: Floats) -> One
     idle = np.array([at.values(state)[:, 0] for state in corners.states(x)])
     breaks = np.flatnonzero((idle - corners.allowed > at.tolerance).any(axis=0))
     stopped, numbers = np.full(len(request), -1, dtype=np.int64), [0]
-    rounds = 0
+    rounds, change = 0, 0.0
     kept = np.zeros(0, dtype=np.int64)
     for _ in range(ROUNDS_MAX):
         rows, room, numbers = corners.rows(x, request, kept)
@@ -371,8 +374,11 @@ def _share_direction(corners: _Corners, request: Floats, weights: Floats) -> One
         x = filled
         if change <= STEP_TOLERANCE_MW:
             break
+    settled = change <= STEP_TOLERANCE_MW
     if not len(breaks):
-        x = _drawn_in(corners, x, kept)
+        inside = _drawn_in(corners, x, kept)
+        settled &= bool((inside == x).all())
+        x = inside
     held = [
         REQUEST if row < 0 else " ".join(str(part) for part in at.name(numbers[row])).strip()
         for row in stopped.tolist()
@@ -382,6 +388,7 @@ def _share_direction(corners: _Corners, request: Floats, weights: Floats) -> One
         held_by=tuple(held),
         rounds=rounds,
         background_breaks=tuple(" ".join(map(str, at.name(int(k)))) for k in breaks),
+        settled=settled,
     )
 
 

@@ -35,6 +35,7 @@ def judge(seed: int, rule: FairnessRule) -> int:
     feeder, answer = shared(seed, rule)
     beyond = 0
     for sign, part in ((1.0, answer.export), (-1.0, answer.draw)):
+        assert part.settled
         assert not part.background_breaks
         faults, slight = faults_of_shares(feeder, rule, sign, part.p_mw)
         assert faults == [], (seed, rule, sign)

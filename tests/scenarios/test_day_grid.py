@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 
 from tests.support.delivery_days import FinishedDay
+from tests.support.simbench_nets import simbench_net
 
 pytestmark = [
     pytest.mark.slow,
@@ -69,7 +70,7 @@ def _at_substation(net: Any) -> set[int]:
 def grid_of(feeder: str) -> Grid:
     import simbench
 
-    net = simbench.get_simbench_net(feeder)
+    net = simbench_net(feeder)
     profiles = simbench.get_absolute_values(net, profiles_instead_of_study_cases=True)
     net.storage["p_mw"] = 0.0
     net.storage["q_mvar"] = 0.0

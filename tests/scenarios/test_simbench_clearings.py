@@ -12,6 +12,7 @@ import pytest
 from benchmarks.simbench_cases import SUNNY, WINTER, simbench_case
 from data.records.clearing import ClearingCase, ClearingResult
 from opf.clearing import clear_case
+from tests.support.simbench_nets import simbench_net
 
 # The winter days of rural3 once ended uncertified; semiurb5 states a voltage limit of 1.01 pu at
 # two buses of a grid fed with 1.025 pu, which nothing can keep.
@@ -44,9 +45,8 @@ def voltages_of_pandapower(code: str, case: ClearingCase, result: ClearingResult
         # Deprecations inside simbench and pandapower concern their authors.
         warnings.simplefilter("ignore")
         import pandapower
-        import simbench
 
-        net = simbench.get_simbench_net(code)
+        net = simbench_net(code)
         powers_of(case, result, net)
         pandapower.runpp(net, trafo_model="pi", tolerance_mva=1e-10, numba=False)
         return np.array(net.res_bus.vm_pu.loc[case.network.buses.index.tolist()])

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from data.records.clearing import ClearingCase
+from tests.support.simbench_nets import simbench_net
 
 
 def pandapower_net(reference: str) -> Any:
@@ -17,9 +18,7 @@ def pandapower_net(reference: str) -> Any:
         warnings.simplefilter("ignore")
         library, _, name = reference.partition(":")
         if library == "simbench":
-            import simbench
-
-            return simbench.get_simbench_net(name)
+            return simbench_net(name)
         import pandapower.networks
 
         return getattr(pandapower.networks, name)()

@@ -11,6 +11,7 @@ import pytest
 
 from data.periods import DeliveryDay
 from data.readers.simbench import SimbenchGrid, load_simbench, profiles_for
+from tests.support.simbench_nets import simbench_net
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -21,9 +22,7 @@ CODE = "1-MV-rural--2-sw"
 
 @pytest.fixture(scope="module")
 def net() -> Any:
-    import simbench
-
-    return simbench.get_simbench_net(CODE)
+    return simbench_net(CODE)
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import pytest
 
 from data.errors import InputError
 from data.readers.pandapower_net import network_from_pandapower
+from tests.support.simbench_nets import simbench_net
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -102,9 +103,7 @@ def test_published_networks(name: str) -> None:
 
 @pytest.mark.parametrize("code", ["1-MV-rural--2-sw", "1-LV-rural1--0-sw"])
 def test_simbench_grids(code: str) -> None:
-    import simbench
-
-    net = simbench.get_simbench_net(code)
+    net = simbench_net(code)
     assert_ratios_equal(net)
     net.trafo["tap_changer_type"] = "Ratio"
     net.trafo["tap_pos"] = 2.0

@@ -149,7 +149,9 @@ def test_prices_of_fifty_random_feeders() -> None:
     assert float(np.median(errors)) <= 1e-5
 
 
-@pytest.mark.parametrize("seed", [10, 16, 21])
+@pytest.mark.parametrize(
+    "seed", [16, *(pytest.param(seed, marks=pytest.mark.long) for seed in (10, 21))]
+)
 def test_independent_optimum_does_not_depend_on_its_start(seed: int) -> None:
     feeder = random_feeder(seed)
     solver = IndependentOptimum(feeder.net, feeder.case)

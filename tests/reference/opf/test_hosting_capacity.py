@@ -66,7 +66,9 @@ def pandapower_capacity(
 @pytest.mark.parametrize(
     ("code", "day", "injection", "rows", "count", "high", "tick"),
     [
-        ("1-MV-rural--0-sw", SUNNY, [0.9, 0.0], [54, 20], 20, 25.6, 0.1),
+        pytest.param(
+            "1-MV-rural--0-sw", SUNNY, [0.9, 0.0], [54, 20], 20, 25.6, 0.1, marks=pytest.mark.long
+        ),
         ("1-LV-semiurb4--0-sw", WINTER, [-0.8, -0.4], [74, 48], 6, 0.512, 0.002),
     ],
 )

@@ -74,7 +74,10 @@ def banks() -> Pricer:
     return Pricer(day_of(network, 1.0, vm_pu_min=0.915), controls)
 
 
-@pytest.mark.parametrize("make", [open_ring, pytest.param(village, marks=pytest.mark.long), banks])
+@pytest.mark.parametrize(
+    "make",
+    [open_ring, *(pytest.param(make, marks=pytest.mark.long) for make in (village, banks))],
+)
 def test_sweep_and_relaxation_agree_within_a_thousandth(make: Callable[[], Pricer]) -> None:
     every, few = make(), make()
     swept, relaxed = sweep(every, 100), relax_and_round(few)

@@ -79,9 +79,9 @@ def look(url: str, place: Place) -> StoreState:
 
 
 def test_the_day_is_done_by_cycles(undisturbed: FinishedMarket) -> None:
-    assert "1 days: 112 cycles; 112 done" in undisturbed.said
-    assert undisturbed.state.rows["due_cycle"] == 112
-    assert undisturbed.state.rows["cycle_attempt"] == 112
+    assert "1 days: 113 cycles; 113 done" in undisturbed.said
+    assert undisturbed.state.rows["due_cycle"] == 113
+    assert undisturbed.state.rows["cycle_attempt"] == 113
     assert undisturbed.state.rows["ledger_outbox"] == 6  # day-ahead, four rounds, settlement
     assert sum(undisturbed.state.balances_micro_eur.values()) == 0
     for table in ("forecast", "market_order", "award", "price", "trade", "delivery", "setpoint"):

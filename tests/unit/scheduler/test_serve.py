@@ -68,7 +68,7 @@ def test_every_cycle_of_a_day_runs_once_at_its_local_time(
     updates = [at for name, _, at in performed if name == "forecast_update"]
     assert len(updates) == rounds + 2  # at each gate, and every twelve hours
     assert {at for name, _, at in performed if name == "intraday"} <= set(updates)
-    assert done.outcomes == {"done": 6 + rounds + len(updates) + count}
+    assert done.outcomes == {"done": 7 + rounds + len(updates) + count}
     assert len(performed) == len({entry[:2] for entry in performed}) == done.cycles
 
     def local(cycle: str) -> list[str]:
@@ -77,6 +77,7 @@ def test_every_cycle_of_a_day_runs_once_at_its_local_time(
     before, after = (date.fromisoformat(day) + timedelta(days=k) for k in (-1, 1))
     assert local("day_ahead") == [f"{before:%m-%d} 13:30"]
     assert local("settlement") == [f"{after:%m-%d} 06:00"]
+    assert local("droops") == [f"{before:%m-%d} 23:00"]
     assert local("dispatch") == [f"{after:%m-%d} 00:00"]
     told = [first for name, first, _ in performed if name == "real_time"]
     assert told == [told[0] + k * timedelta(minutes=15) for k in range(count)]
@@ -105,8 +106,8 @@ def test_a_simulation_goes_on_where_it_was_stopped(
     with pytest.raises(KeyboardInterrupt):
         simulate(market.operation, first=DAY, days=1, worker=worker)
     done = simulate(market.operation, first=DAY, days=1, worker=worker)
-    assert done.outcomes == {"done": 112}
-    assert count == 113  # the one that was interrupted ran again, no other
+    assert done.outcomes == {"done": 113}
+    assert count == 114  # the one that was interrupted ran again, no other
 
 
 def test_a_scheduler_beside_a_simulation_inserts_nothing(
@@ -129,7 +130,7 @@ def test_a_scheduler_beside_a_simulation_inserts_nothing(
         added.append(insert_on_time(beside, election, clock, since=DAY))
 
     done = simulate(market.operation, first=DAY, days=1, worker=worker, progress=look)
-    assert done.outcomes == {"done": 112}
+    assert done.outcomes == {"done": 113}
     assert set(added) == {0}
     assert insert_on_time(beside, election, clock, since=DAY) > 0  # it goes on with the next day
 
@@ -151,18 +152,18 @@ def test_only_the_elected_scheduler_inserts(market: Market) -> None:
     store, clock = market.operation.services.store, ReplayClock(at=GATE)
     one = Election(store, role="scheduler", holder="one")
     two = Election(store, role="scheduler", holder="two")
-    assert insert_on_time(market.operation, one, clock, since=DAY) == 112
+    assert insert_on_time(market.operation, one, clock, since=DAY) == 113
     other = Operation(market.operation.site, market.operation.services)
     assert insert_on_time(other, two, clock, since=DAY) == 0
     one.resign()
     assert insert_on_time(other, two, clock, since=DAY) == 0  # they are there already
-    assert len(market.operation.queue.states()) == 112
+    assert len(market.operation.queue.states()) == 113
 
 
 def test_a_day_is_inserted_when_its_first_cycle_is_due(market: Market) -> None:
     early = GATE - timedelta(seconds=1)
     assert market.operation.insert_due(early, since=DAY) == 0
-    assert market.operation.insert_due(GATE + timedelta(days=1), since=DAY) == 224
+    assert market.operation.insert_due(GATE + timedelta(days=1), since=DAY) == 226
 
 
 def test_an_unknown_feeder_is_refused(tmp_path: Path) -> None:
@@ -188,7 +189,7 @@ def test_the_serve_command_inserts_and_answers(tmp_path: Path) -> None:
     try:
         health = json.loads(_ask(f"http://127.0.0.1:{port}/health"))
         with closing(Store.open(url)) as store:
-            while len(DueQueue(store).states()) < 112:
+            while len(DueQueue(store).states()) < 113:
                 time.sleep(0.05)
             due = DueQueue(store).states()
         assert parse_utc(due[0]["due_at"]) == GATE

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+import structlog
 from anyio.from_thread import start_blocking_portal
 from argon2 import PasswordHasher
 
@@ -22,6 +24,14 @@ def one_portal() -> Iterator[None]:
         Desk.portal = portal
         yield
         Desk.portal = None
+
+
+@pytest.fixture(autouse=True)
+def silent() -> Iterator[None]:
+    """Write no line for each of thousands of requests; what is logged has a test of its own."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(autouse=True)

@@ -24,6 +24,7 @@ from dso.cycles.schedule import Schedule
 from dso.cycles.stages import Desk, approve_all
 from dso.cycles.timetable import FLEXIBILITY_PURCHASE, REAL_TIME, day_timetable
 from dso.realtime.market_devices import market_devices
+from dso.scheduler import worker as worker_module
 from dso.store import DueCycle
 from dso.store.instructions import instructions_in_force
 from dso.store.tables import STEP_RECORD
@@ -326,3 +327,19 @@ def test_what_was_bought_is_told_on_top_of_the_position(market: Market) -> None:
     after = later.told()
     changed = {name: after[name].p_w - before[name].p_w for name in after}
     assert {name: watts for name, watts in changed.items() if watts} == {"storage:1": 5000}
+
+
+def test_the_cycle_says_which_steps_were_taken_and_by_which_rule(
+    market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    market.work(GATE)
+    notes = (
+        "orange: offers leave 1 limits broken; envelopes by pro_rata",
+        "red: 1 shed by rotating",
+    )
+    told = CycleResult(light="red", fallbacks=(), notes=notes)
+    monkeypatch.setattr(worker_module, "tell_setpoints", lambda *_: told)
+    market.work(START)
+    row = market.row(REAL_TIME)
+    assert (row["state"], row["light"]) == ("done", "red")
+    assert row["remark"] == "; ".join(notes)

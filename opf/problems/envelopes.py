@@ -39,9 +39,15 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Complexes = NDArray[np.complex128]
 
+# Who loads a limit, by direction and number of the limit.
+Loaders = dict[tuple[int, int], NDArray[np.bool_]]
+
 FairnessRule = Literal["max_min", "pro_rata"]
 FAIRNESS_RULES: Final[tuple[FairnessRule, ...]] = ("max_min", "pro_rata")
 ROUNDS_MAX: Final = 30
+# From this round on whoever was found to load a limit is taken to load it: at the edge of the
+# definition the answer would swing with the envelopes that it leads to.
+SETTLING_ROUNDS: Final = 8
 STEP_TOLERANCE_MW: Final = 1e-7
 # Sensitivities below this share of a limit's largest are rounding.
 NO_EFFECT: Final = 1e-9
@@ -248,20 +254,28 @@ class _Corners:
         small = np.abs(slope) <= NO_EFFECT * np.abs(dp).max(axis=0)[:, None]
         return np.where(small, 0.0, slope)
 
-    def rows(self, x: Floats, request: Floats, kept: Ints) -> tuple[Floats, Floats, list[int]]:
+    def rows(
+        self, x: Floats, request: Floats, kept: Ints, before: Loaders
+    ) -> tuple[Floats, Floats, list[int]]:
         """Return rows A x' <= b around x of the limits nearest to binding, and their numbers.
 
         Each limit is linearised at its own worst use: who relieves it is not counted on. Who hardly
-        loads it is in what it has no more room for, with the use of now.
+        loads it is in what it has no more room for, with the use of now. ``before`` says who loaded
+        which limit in which direction so far, and is added to.
         """
         blocks, rooms, numbers = [], [], []
-        for state, direction in zip(self.states(x), self.directions, strict=True):
+        states = self.states(x)
+        for turn, (state, direction) in enumerate(zip(states, self.directions, strict=True)):
             worst, used, near = self._worst_uses(state, direction, x, kept)
             columns = np.arange(len(near))
             slope = np.maximum(self._slopes(worst, direction, near, columns), 0.0)
             free = self.allowed[near] - self.at.values(worst)[near, columns]
             room = free + (slope * used).sum(axis=1)
-            counted = np.where(who_loads(slope, room, request), slope, 0.0)
+            loads = who_loads(slope, room, request)
+            for row, limit in enumerate(near.tolist()):
+                loads[row] |= before.get((turn, limit), False)
+                before[turn, limit] = loads[row]
+            counted = np.where(loads, slope, 0.0)
             blocks.append(counted)
             rooms.append(free + (counted * used).sum(axis=1))
             numbers += near.tolist()
@@ -363,9 +377,11 @@ def _share_direction(corners: _Corners, request: Floats, weights: Floats) -> One
     breaks = np.flatnonzero((idle - corners.allowed > at.tolerance).any(axis=0))
     stopped, numbers = np.full(len(request), -1, dtype=np.int64), [0]
     rounds, change = 0, 0.0
+    before: Loaders = {}
     kept = np.zeros(0, dtype=np.int64)
     for _ in range(ROUNDS_MAX):
-        rows, room, numbers = corners.rows(x, request, kept)
+        before = before if rounds >= SETTLING_ROUNDS else {}
+        rows, room, numbers = corners.rows(x, request, kept, before)
         rounds += 1
         filled, stopped = fill_progressively(rows, room, request, weights)
         kept = np.union1d(kept, np.array(numbers, dtype=np.int64)[stopped[stopped >= 0]])

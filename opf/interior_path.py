@@ -26,11 +26,6 @@ from opf.problem import Problem
 Floats = NDArray[np.float64]
 
 ITERATIONS_MAX: Final = 60
-# On grids with zones: residual from which Newton steps are worth a try, once it fell by less than
-# that factor in so many iterations.
-NEWTON_BELOW: Final = 1e-3
-STALLED_BY: Final = 0.5
-STALLED_IN: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +54,8 @@ def find_interior_point(
 
     Where the problem is not convex there may be several optima, but the way from the middle of all
     bounds is one and the same: a way from ``x_start`` on which a step would not minimise is left at
-    once for that one, so that where a solve starts does not choose where it ends.
+    once for that one, so that where a solve starts does not choose where it ends. On grids with
+    zones, where each way meets some, that one goes first.
 
     Parameters
     ----------
@@ -83,9 +79,11 @@ def find_interior_point(
     run = _Run(problem=problem, accuracy=accuracy, progress=progress, out_of_time=out_of_time)
     if x_start is None:
         return run.follow(None)
-    found = run.follow(x_start, leave_curved=True)
-    if not run.left:
-        return found
+    # on grids with zones every way meets some curvature
+    if not problem.zones.count:
+        found = run.follow(x_start, leave_curved=True)
+        if not run.left:
+            return found
     cold = run.follow(None)
     if run.late or (cold is not None and cold.accurate):
         return cold
@@ -105,17 +103,10 @@ class _Run:
     left: bool = False
     late: bool = False
 
-    def stalls(self, seen: list[float]) -> bool:
-        """Whether steps without the curvature of concave flows no longer lead on quickly."""
-        if not self.problem.zones.count or len(seen) <= STALLED_IN or seen[-1] > NEWTON_BELOW:
-            return False
-        return min(seen[-STALLED_IN:]) > STALLED_BY * min(seen[:-STALLED_IN])
-
     def follow(self, x_start: Floats | None, *, leave_curved: bool = False) -> InteriorPoint | None:
         """Iterate from a start; ``left`` says that the way was given up for its curvature."""
         method = InteriorMethod(self.problem)
         self.left = accurate = False
-        seen: list[float] = []
         try:
             at = method.start(x_start)
             for step in range(ITERATIONS_MAX + 1):
@@ -129,8 +120,7 @@ class _Run:
                         self.progress(self.iterations, kkt, missing / self.accuracy)
                     self.late = self.out_of_time is not None and self.out_of_time()
                 accurate = max(kkt, missing) <= self.accuracy
-                seen.append(kkt)
-                if accurate or self.late or step == ITERATIONS_MAX or self.stalls(seen):
+                if accurate or self.late or step == ITERATIONS_MAX:
                     break
                 # of contradicting orders the prices grow without bound
                 with np.errstate(over="ignore", invalid="ignore"):

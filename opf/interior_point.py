@@ -7,35 +7,39 @@ Import and limits are those of the AC power flow at every iterate, with their ad
 curvature of the Lagrangian is the flow tree's, with its sign. A quadratic programme solved at each
 AC point would need as many factorisations for one step as this needs for all. Where the curvature
 is not convex on the constraints (seen by the signs of the pivots) a multiple of the barrier's own
-scale is added until it is; on grids with zones, where some flow always is concave, concave flows
-count as straight, and Newton steps with their curvature follow (`opf.successive`). Predictor and
-corrector as by Mehrotra, SIAM J. Optimization 2(4), 1992, doi 10.1137/0802028; further centrality
-correctors as by Gondzio, Computational Optimization and Applications 6, 1996, doi
-10.1007/BF00249643.
+scale is added until it is. On grids with zones some zone nearly always has concave flows, and what
+it needs must not hold up the others: the pivots say which zones are concerned, their concave flows
+count as straight until the zone's steps are long again. Predictor and corrector as by Mehrotra,
+SIAM J. Optimization 2(4), 1992, doi 10.1137/0802028; further centrality correctors as by Gondzio,
+Computational Optimization and Applications 6, 1996, doi 10.1007/BF00249643.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from opf.interior_step import Direction, Iterate, Open, recentre, way_to_bound
 from opf.kkt import Multipliers, price_scale, reduced_costs
 from opf.kkt_system import KktSystem
 from opf.lagrangian_curvature import flow_curvature
 from opf.linearise import Linearisation, choose_limits, linearise
 from opf.power_flow import AcState, PowerFlowDiverged, solve_state
 from opf.problem import Problem
+from opf.zone_places import ZonePlaces
 
 Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 # Share of the way to the nearest bound that a step may go.
 TO_BOUND: Final = 0.995
 # The barrier stays above this share [MW] of the largest dual residual.
 KEEP_BARRIER: Final = 1e-4
+# The same on grids with zones, where something always is far from its end, and waiting for the last
+# of it costs iterations: while every flow counts with its curvature, and while some are straight.
+KEEP_BARRIER_EXACT: Final = 1e-6
+KEEP_BARRIER_STRAIGHT: Final = 1e-5
 CORRECTORS_MAX: Final = 2
 # Convexification, in units of barrier / width^2: the least, its growth, and tries in one step.
 LEAST_SHIFT: Final = 4.0
@@ -44,6 +48,10 @@ SHIFT_TRIES: Final = 8
 # Steps shorter than this ask for more convexification, longer ones than that for less.
 SHORT_STEP: Final = 0.1
 LONG_STEP: Final = 0.7
+# On grids with zones: common steps shorter than this are left to each zone, as far as it may go.
+COMMON_STEP: Final = 0.3
+# Long steps in a row after which concave flows of a zone are no longer straight.
+LONG_STEPS: Final = 2
 # Share of a step below which no AC solution counts as none at all.
 LEAST_STEP: Final = 1e-3
 # First distance to a bound and first price of one [MW, EUR/MW].
@@ -51,49 +59,19 @@ FIRST_ROOM: Final = 0.05
 FIRST_PRICE: Final = 1.0
 # What rounding leaves of a distance to a bound.
 LEAST_DISTANCE: Final = 1e-15
+# Relative residual up to which a factorisation is of use.
+USABLE: Final = 1e-6
 # Where the barrier ends [EUR].
 LEAST_BARRIER: Final = 1e-24
 # Least room of a limit that joins: early on, and late, where the barrier is low [MW-equivalent].
 LEAST_ROOM: Final = 1e-2
 SMALLEST_ROOM: Final = 1e-6
-
-
-@dataclass(slots=True)
-class _Iterate:
-    """``u`` = free columns, activities of rows with room, rooms t and slacks s of the limits."""
-
-    u: Floats
-    lower_price: Floats
-    upper_price: Floats
-    row_price: Floats
-    limit_price: Floats
-    state: AcState
-    lin: Linearisation
-
-
-@dataclass(slots=True)
-class _Residuals:
-    """What is missing: stationarity of ``u``, rows, limits; and the barrier's present level."""
-
-    dual: Floats
-    rows: Floats
-    limits: Floats
-    to_lower: Floats
-    to_upper: Floats
-    barrier: float
-
-
-@dataclass(slots=True)
-class _Direction:
-    """A step of everything, and how far it may go in the primal and the dual space."""
-
-    u: Floats
-    lower_price: Floats
-    upper_price: Floats
-    row_price: Floats
-    limit_price: Floats
-    primal: float = 0.0
-    dual: float = 0.0
+# On grids with zones: share of the distance within which limits are taken first, at which they join
+# later, and least slack of one that joins [MW-equivalent].
+JOINING: Final = 0.2
+LEAST_SLACK: Final = 1e-12
+# There also: concave flows whose curvature is below this are straight [EUR/MW^2].
+LEAST_CURVATURE: Final = 1e-3
 
 
 class InteriorMethod:
@@ -118,7 +96,11 @@ class InteriorMethod:
         self.own_upper = np.concatenate([res.upper[self.free], upper[self.loose]])
         width = np.minimum(self.own_upper - self.own_lower, 1.0)[: self.columns]
         self.inverse_width = 1.0 / width**2
-        self.shift = 0.0
+        self.zones = ZonePlaces(problem)
+        self.shift = np.zeros(self.zones.count)
+        # zones whose concave flows count as straight, and long steps of each in a row
+        self.straight = np.zeros(self.zones.count, dtype=bool)
+        self.long_steps = np.zeros(self.zones.count, dtype=np.int64)
         # whether a step would not have minimised without convexification
         self.curved = False
         self.system: KktSystem | None = None
@@ -135,7 +117,7 @@ class InteriorMethod:
         lower = np.concatenate([self.own_lower, nothing])
         return lower, np.concatenate([self.own_upper, nothing + np.inf])
 
-    def start(self, x_start: Floats | None) -> _Iterate:
+    def start(self, x_start: Floats | None) -> Iterate:
         """Columns in the middle of their bounds, or near where the caller starts; prices of 1."""
         lower, upper = self.own_lower, self.own_upper
         width = np.minimum(upper - lower, 1.0)
@@ -158,7 +140,7 @@ class InteriorMethod:
         u = np.concatenate([own, room, slack])
         count = len(room)
         below, above = (np.isfinite(bound) for bound in self.bounds(count))
-        at = _Iterate(
+        at = Iterate(
             u=u,
             lower_price=np.zeros(len(u)),
             upper_price=np.zeros(len(u)),
@@ -181,7 +163,7 @@ class InteriorMethod:
         slack = np.maximum(room - lin.rows.room, least)
         return room, slack, np.minimum(barrier / room, 0.5 * self.scarcity)
 
-    def gradient(self, at: _Iterate) -> Floats:
+    def gradient(self, at: Iterate) -> Floats:
         """Derivative of the Lagrangian by ``u`` without the prices of bounds."""
         limit = at.limit_price / self.h
         reduced = reduced_costs(self.problem, at.lin, Multipliers(limit=limit, row=at.row_price))
@@ -194,7 +176,7 @@ class InteriorMethod:
             ]
         )
 
-    def residuals(self, at: _Iterate) -> _Residuals:
+    def residuals(self, at: Iterate) -> Open:
         """What the present iterate leaves open."""
         lower, upper = self.bounds(len(at.limit_price))
         own, count = len(self.own_lower), len(at.limit_price)
@@ -205,7 +187,7 @@ class InteriorMethod:
         to_upper = np.where(np.isfinite(upper), np.maximum(upper - at.u, LEAST_DISTANCE), 1.0)
         bounds = max(int(np.isfinite(lower).sum() + np.isfinite(upper).sum()), 1)
         product = float(at.lower_price @ to_lower + at.upper_price @ to_upper)
-        return _Residuals(
+        return Open(
             dual=self.gradient(at) - at.lower_price + at.upper_price,
             rows=activity,
             limits=room - slack - at.lin.rows.room,
@@ -214,7 +196,7 @@ class InteriorMethod:
             barrier=product / bounds,
         )
 
-    def error(self, at: _Iterate, left: _Residuals) -> tuple[float, float]:
+    def error(self, at: Iterate, left: Open) -> tuple[float, float]:
         """KKT residual relative to the largest price; violation of rows and limits [MW]."""
         res = self.problem.resources
         prices = Multipliers(limit=at.limit_price / self.h, row=at.row_price)
@@ -235,7 +217,7 @@ class InteriorMethod:
         )
         return kkt, missing
 
-    def factorise(self, at: _Iterate, left: _Residuals) -> Floats:
+    def factorise(self, at: Iterate, left: Open) -> Floats:
         """Factorise at an iterate, convexified where needed; returns the diagonal of ``u``."""
         problem, programme = self.problem, self.problem.programme
         diagonal = at.lower_price / left.to_lower + at.upper_price / left.to_upper
@@ -245,25 +227,63 @@ class InteriorMethod:
         rows[self.loose] = inverse[self.columns : own]
         limits = inverse[own : own + count] + inverse[own + count :]
         weight = flow_curvature(problem, at.state, at.lin, at.limit_price / self.h)
-        if problem.zones.count:
-            weight = np.maximum(weight, 0.0)
         flows = 2.0 * self.h * np.tile(weight.ravel(), len(programme.flow_parts))
         if self.system is None or not self.system.take_limits(programme, at.lin.rows):
             self.system = KktSystem(programme, at.lin.rows, self.system)
             self.system.take_limits(programme, at.lin.rows)
         metric = left.barrier * self.inverse_width
+        zones = self.zones
+        if zones.count > 1:
+            flows = np.where(np.abs(flows) < LEAST_CURVATURE, np.maximum(flows, 0.0), flows)
+        self.straight &= self.long_steps < LONG_STEPS
         for _ in range(SHIFT_TRIES):
-            columns = diagonal[: self.columns] + self.shift * metric
-            self.system.factorise(columns, flows, rows, limits)
-            if flows.min(initial=0.0) >= 0.0 or self.system.is_convex():
+            columns = diagonal[: self.columns] + self.shift[zones.of_column] * metric
+            used = np.where(self.straight[zones.of_flow], np.maximum(flows, 0.0), flows)
+            self.system.factorise(columns, used, rows, limits)
+            if used.min(initial=0.0) >= 0.0:
                 break
-            self.curved = True
-            self.shift = max(LEAST_SHIFT, SHIFT_GROWTH * self.shift)
+            if self.convexify(at.lin, flows) and (
+                zones.count == 1 or self.is_accurate(at, left, diagonal, flows)
+            ):
+                break
         return diagonal
 
+    def is_accurate(self, at: Iterate, left: Open, diagonal: Floats, flows: Floats) -> bool:
+        """Whether the system can be solved; where it cannot, concave flows count as straight.
+
+        Pivots of the right signs may be next to nothing where curvature is about to change sign.
+        """
+        assert self.system is not None
+        zero = np.zeros(len(at.u))
+        self.direction(at, left, diagonal, (zero, zero))
+        if self.system.inaccuracy < USABLE:
+            return True
+        self.straight[self.zones.of_flow[flows < 0.0]] = True
+        self.long_steps[self.straight] = 0
+        return False
+
+    def convexify(self, lin: Linearisation, flows: Floats) -> bool:
+        """Whether the step minimises; where it would not, see to it in the zones concerned."""
+        assert self.system is not None
+        zones = self.zones
+        if zones.count == 1:
+            if self.system.is_convex():
+                return True
+            self.curved = True
+            self.shift = np.maximum(LEAST_SHIFT, SHIFT_GROWTH * self.shift)
+            return False
+        lacking = self.system.missing_pivots(zones.of_system(lin), zones.count)
+        if not lacking.sum():
+            return True
+        concave = np.bincount(zones.of_flow[flows < 0.0], minlength=zones.count) > 0
+        wrong = concave & (lacking > 0) & ~self.straight
+        self.straight |= wrong if wrong.any() else concave
+        self.long_steps[self.straight] = 0
+        return False
+
     def direction(
-        self, at: _Iterate, left: _Residuals, diagonal: Floats, goal: tuple[Floats, Floats]
-    ) -> _Direction:
+        self, at: Iterate, left: Open, diagonal: Floats, goal: tuple[Floats, Floats]
+    ) -> Direction:
         """Solve for the step that brings products of distance and price to their goals."""
         assert self.system is not None
         own, count = len(self.own_lower), len(at.limit_price)
@@ -280,7 +300,7 @@ class InteriorMethod:
         x, row, limit = self.system.solve(pull[: self.columns], rows, limits)
         others = extra + inverse * np.concatenate([row[self.loose], -limit, limit])
         u = np.concatenate([x, others])
-        step = _Direction(
+        step = Direction(
             u=u,
             lower_price=np.where(has_lower, to_lower - at.lower_price / left.to_lower * u, 0.0),
             upper_price=np.where(has_upper, to_upper + at.upper_price / left.to_upper * u, 0.0),
@@ -288,15 +308,16 @@ class InteriorMethod:
             limit_price=limit,
         )
         step.primal = min(
-            _way(left.to_lower, step.u, has_lower), _way(left.to_upper, -step.u, has_upper)
+            way_to_bound(left.to_lower, step.u, has_lower),
+            way_to_bound(left.to_upper, -step.u, has_upper),
         )
         step.dual = min(
-            _way(at.lower_price, step.lower_price, has_lower),
-            _way(at.upper_price, step.upper_price, has_upper),
+            way_to_bound(at.lower_price, step.lower_price, has_lower),
+            way_to_bound(at.upper_price, step.upper_price, has_upper),
         )
         return step
 
-    def improve(self, at: _Iterate, left: _Residuals, diagonal: Floats) -> _Direction:
+    def improve(self, at: Iterate, left: Open, diagonal: Floats) -> Direction:
         """Predictor, corrector, and centrality correctors as long as they lengthen the step."""
         has = (at.lower_price > 0, at.upper_price > 0)
         zero = np.zeros(len(at.u))
@@ -312,13 +333,22 @@ class InteriorMethod:
         # no bound anywhere: no barrier
         share = ahead / left.barrier if left.barrier > 0 else 0.0
         barrier = left.barrier * share**3
-        least = min(KEEP_BARRIER * float(np.abs(left.dual).max(initial=0.0)), left.barrier)
+        keep = KEEP_BARRIER
+        if self.zones.count > 1:
+            keep = KEEP_BARRIER_STRAIGHT if self.straight.any() else KEEP_BARRIER_EXACT
+        least = min(keep * float(np.abs(left.dual).max(initial=0.0)), left.barrier)
         barrier = max(barrier, least, LEAST_BARRIER)
         goal = (
             barrier - guess.u * guess.lower_price,
             barrier + guess.u * guess.upper_price,
         )
         step = self.direction(at, left, diagonal, goal)
+        if self.zones.count > 1 and min(step.primal, step.dual) < SHORT_STEP:
+            # what is corrected for a step that stops at once never happens
+            centre = (np.full(len(at.u), left.barrier),) * 2
+            other = self.direction(at, left, diagonal, centre)
+            if other.primal + other.dual > step.primal + step.dual:
+                step, goal, barrier = other, centre, left.barrier
         for _ in range(CORRECTORS_MAX):
             reach = [min(1.0, 1.08 * way + 0.08) for way in (step.primal, step.dual)]
             lower = (left.to_lower + reach[0] * step.u) * (
@@ -327,14 +357,14 @@ class InteriorMethod:
             upper = (left.to_upper - reach[0] * step.u) * (
                 at.upper_price + reach[1] * step.upper_price
             )
-            goal = (goal[0] + _recentre(lower, barrier), goal[1] + _recentre(upper, barrier))
+            goal = (goal[0] + recentre(lower, barrier), goal[1] + recentre(upper, barrier))
             other = self.direction(at, left, diagonal, goal)
             if other.primal + other.dual < step.primal + step.dual + 0.02:
                 break
             step = other
         return step
 
-    def move(self, at: _Iterate, step: _Direction, left: _Residuals) -> _Iterate:
+    def move(self, at: Iterate, step: Direction, left: Open) -> Iterate:
         """Go along a step, solve the power flow there and linearise.
 
         Raises
@@ -343,29 +373,62 @@ class InteriorMethod:
             When even a short step has no AC solution.
         """
         primal, dual = (min(1.0, TO_BOUND * way) for way in (step.primal, step.dual))
-        u, state, primal = self.flow_at(at, step, primal)
-        if min(primal, dual) < SHORT_STEP:
-            self.shift = max(LEAST_SHIFT, SHIFT_GROWTH * self.shift)
-        elif min(primal, dual) > LONG_STEP:
-            self.shift = self.shift / SHIFT_GROWTH if self.shift > LEAST_SHIFT else 0.0
-        moved = _Iterate(
+        ahead, price_ahead, rows_ahead, limits_ahead = (
+            primal * step.u,
+            np.full(len(at.u), dual),
+            np.full(len(at.row_price), dual),
+            np.full(len(at.limit_price), dual),
+        )
+        ways = np.full((2, 1), min(primal, dual))
+        if self.zones.count > 1:
+            ways = TO_BOUND * self.ways(at, left, step)
+            if min(primal, dual) < COMMON_STEP:
+                zones = self.zones
+                of_limit = zones.of_limit(at.lin)
+                place = zones.of_iterate(at.lin, self.loose)
+                ahead, price_ahead = ways[0][place] * step.u, ways[1][place]
+                rows_ahead, limits_ahead = ways[1][zones.of_row], ways[1][of_limit]
+        u, state, share = self.flow_at(at, ahead)
+        self.learn(ways.min(axis=0) * share)
+        moved = Iterate(
             u=u,
-            lower_price=at.lower_price + dual * step.lower_price,
-            upper_price=at.upper_price + dual * step.upper_price,
-            row_price=at.row_price + dual * step.row_price,
-            limit_price=at.limit_price + dual * step.limit_price,
+            lower_price=at.lower_price + price_ahead * step.lower_price,
+            upper_price=at.upper_price + price_ahead * step.upper_price,
+            row_price=at.row_price + rows_ahead * step.row_price,
+            limit_price=at.limit_price + limits_ahead * step.limit_price,
             state=state,
             lin=at.lin,
         )
         return self.linearise(moved, left.barrier)
 
-    def flow_at(
-        self, at: _Iterate, step: _Direction, share: float
-    ) -> tuple[Floats, AcState, float]:
-        """Go a share of a step, less of it where that has no AC solution."""
-        problem = self.problem
+    def ways(self, at: Iterate, left: Open, step: Direction) -> Floats:
+        """How far a step may go in each zone, primal and dual, shape (2, zones)."""
+        zone = self.zones.of_iterate(at.lin, self.loose)
+        has_lower, has_upper = at.lower_price > 0, at.upper_price > 0
+        ways = np.ones((2, self.zones.count))
+        for way, distance, change, has in (
+            (ways[0], left.to_lower, step.u, has_lower),
+            (ways[0], left.to_upper, -step.u, has_upper),
+            (ways[1], at.lower_price, step.lower_price, has_lower),
+            (ways[1], at.upper_price, step.upper_price, has_upper),
+        ):
+            some = np.flatnonzero(has & (change < 0))
+            np.minimum.at(way, zone[some], distance[some] / -change[some])
+        return ways
+
+    def learn(self, way: Floats) -> None:
+        """Convexify more in zones that stop a step short, and less in those that do not."""
+        more, less = way < SHORT_STEP, way > LONG_STEP
+        lower = np.where(self.shift > LEAST_SHIFT, self.shift / SHIFT_GROWTH, 0.0)
+        higher = np.maximum(LEAST_SHIFT, SHIFT_GROWTH * self.shift)
+        self.shift = np.where(more, higher, np.where(less, lower, self.shift))
+        self.long_steps = np.where(less, self.long_steps + 1, 0)
+
+    def flow_at(self, at: Iterate, ahead: Floats) -> tuple[Floats, AcState, float]:
+        """Go ahead, or only a share of the way where that has no AC solution."""
+        problem, share = self.problem, 1.0
         while True:
-            u = at.u + share * step.u
+            u = at.u + share * ahead
             injection = problem.resources.injection(self.decision(u))
             try:
                 return u, solve_state(problem.solver, injection, at.state), share
@@ -376,10 +439,11 @@ class InteriorMethod:
 
     def gradients(self, state: AcState, kept: set[tuple[int, int]]) -> Linearisation:
         """Linearise with the limits there were and those that come near."""
-        problem = self.problem
-        return linearise(problem, state, choose_limits(problem, state, kept), by_node=False)
+        reach = JOINING if kept and self.zones.count > 1 else 1.0
+        pairs = choose_limits(self.problem, state, kept, reach=reach)
+        return linearise(self.problem, state, pairs, by_node=False)
 
-    def linearise(self, at: _Iterate, barrier: float) -> _Iterate:
+    def linearise(self, at: Iterate, barrier: float) -> Iterate:
         """Linearise at a new state; limits that come near for the first time join."""
         before = at.lin
         known = {
@@ -396,6 +460,9 @@ class InteriorMethod:
         own, count = len(self.own_lower), len(known)
         least = max(min(LEAST_ROOM, float(np.sqrt(barrier))), SMALLEST_ROOM)
         room, slack, price = self.first(at.lin, barrier, least)
+        if self.zones.count > 1:
+            # a larger one would lift the barrier of everything, and some limit nearly always joins
+            slack = np.full(len(room), max(barrier / self.scarcity, LEAST_SLACK))
 
         def joined(old: Floats, new: Floats) -> Floats:
             return np.where(row < 0, new, old[np.maximum(row, 0)]) if count else new
@@ -413,18 +480,3 @@ class InteriorMethod:
         at.upper_price = np.concatenate([at.upper_price[:own], np.zeros(2 * len(row))])
         at.limit_price = joined(at.limit_price, price)
         return at
-
-
-def _way(distance: Floats, step: Floats, has: Bools) -> float:
-    """Largest share of a step, at most 1, that keeps every distance from becoming negative."""
-    towards = has & (step < 0)
-    if not towards.any():
-        return 1.0
-    return min(1.0, float((distance[towards] / -step[towards]).min()))
-
-
-def _recentre(product: Floats, barrier: float) -> Floats:
-    """What brings products that are far off the barrier towards it (Gondzio)."""
-    low, high = 0.1 * barrier, 10.0 * barrier
-    off = np.where(product < low, low - product, np.where(product > high, high - product, 0.0))
-    return np.maximum(off, -high)

@@ -52,9 +52,16 @@ class Linearisation:
 
 
 def choose_limits(
-    problem: Problem, state: AcState, kept: set[tuple[int, int]], per_family: int = 12
+    problem: Problem,
+    state: AcState,
+    kept: set[tuple[int, int]],
+    per_family: int = 12,
+    reach: float = 1.0,
 ) -> set[tuple[int, int]]:
-    """Add the violated and nearly active limits: the worst of each family, zone and period."""
+    """Add the violated and nearly active limits: the worst of each family, zone and period.
+
+    ``reach`` is a factor to the distance within which a limit counts as nearly active.
+    """
     limits = problem.limits
     over = limit_values(limits, state) - limits.bound(problem.periods)
     chosen = set(kept)
@@ -63,7 +70,7 @@ def choose_limits(
     margin[current] = 0.1 * limits.maximum[current]
     cap = (limits.family == IMPORT_CAP) | (limits.family == EXPORT_CAP)
     margin[cap] = 0.05 * np.abs(limits.maximum[cap]) + 0.1
-    near = over > -margin[:, None]
+    near = over > -reach * margin[:, None]
     zone = problem.zones.of_node[limit_node(problem)]
     group = limits.family * (problem.zones.count + 1) + zone
     row, t = np.nonzero(near)

@@ -21,6 +21,7 @@ from opf.linearise import Linearisation, node_prices
 from opf.problem import Problem
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +35,13 @@ class PricedGrid:
 def _published(value: Floats) -> Floats:
     """Round to whole micro-EUR, half-even, as a float that holds the integer exactly."""
     return np.round(value * MICRO_PER_UNIT)
+
+
+def _in_periods(shape: tuple[int, int], at: Ints, value: Floats) -> Floats:
+    """Place values in their periods, 0 elsewhere; by period, so that zeros take no memory."""
+    total = np.zeros(shape, order="F")
+    total[:, at] = value + 0.0
+    return total
 
 
 def price_buses(problem: Problem, lin: Linearisation, limit_price: Floats) -> PricedGrid:
@@ -62,31 +70,32 @@ def price_buses(problem: Problem, lin: Linearisation, limit_price: Floats) -> Pr
     price_p = np.where(supplied[:, None], node_p[node], c[None, :])
     price_q = np.where(supplied[:, None], node_q[node], 0.0)
     loss = np.where(supplied[:, None], -c * (lin.import_p[node] + 1.0), 0.0)
-    collected: dict[int, tuple[Floats, Floats]] = {}
+    rows_of: dict[int, list[int]] = {}
     for row in np.flatnonzero(limit_price > 0).tolist():
-        k, t = int(lin.chosen[row]), int(lin.period[row])
-        mu = limit_price[row] / lin.scale[row]
-        p, q = collected.setdefault(k, (np.zeros(shape), np.zeros(shape)))
-        p[:, t] = np.where(supplied, -mu * lin.limit_p[node, row], 0.0)
-        q[:, t] = np.where(supplied, -mu * lin.limit_q[node, row], 0.0)
+        rows_of.setdefault(int(lin.chosen[row]), []).append(row)
     voltage, congestion = np.zeros(shape), np.zeros(shape)
     exact = c[None, :] + loss
     parts = []
-    for k in sorted(collected):
-        p, q = collected[k]
-        exact = exact + p
+    for k in sorted(rows_of):
+        rows = np.array(rows_of[k], dtype=np.int64)
+        at, mu = lin.period[rows], limit_price[rows] / lin.scale[rows]
+        p, q = (
+            np.where(supplied[:, None], -mu * gradient[node[:, None], rows], 0.0)
+            for gradient in (lin.limit_p, lin.limit_q)
+        )
+        exact[:, at] += p
         whole_p, whole_q = _published(p), _published(q)
         if limits.family[k] in (VOLTAGE_UPPER, VOLTAGE_LOWER):
-            voltage += whole_p
+            voltage[:, at] += whole_p
         else:
-            congestion += whole_p
+            congestion[:, at] += whole_p
         parts.append(
             PricePart(
                 element_kind=limits.element_kind[k],  # type: ignore[arg-type]
                 element=int(limits.element[k]),
                 side=limits.side[k],  # type: ignore[arg-type]
-                p_eur_per_mwh=whole_p / MICRO_PER_UNIT + 0.0,
-                q_eur_per_mvarh=whole_q / MICRO_PER_UNIT + 0.0,
+                p_eur_per_mwh=_in_periods(shape, at, whole_p / MICRO_PER_UNIT),
+                q_eur_per_mvarh=_in_periods(shape, at, whole_q / MICRO_PER_UNIT),
             )
         )
     whole_price, whole_loss = _published(price_p), _published(loss)

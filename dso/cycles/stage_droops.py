@@ -64,15 +64,17 @@ def run_droops(desk: Desk, due: DueCycle) -> dict[str, Any]:
     return found
 
 
-def choose_droops_of(desk: Desk) -> tuple[tuple[Told, ...], DroopAnswer]:
+def choose_droops_of(desk: Desk) -> tuple[tuple[Told, ...], DroopAnswer | None]:
     """Choose the droops of a day on what its forecast expects of loads and plants.
 
     Returns
     -------
     (told, answer)
-        Letters for every plant, and what the choice rests on.
+        Letters for every plant, and what the choice rests on; nothing where a feeder has none.
     """
     plan = desk.plan
+    if not plan.network.sgens.in_service.any():
+        return (), None
     forecast = day_ahead_forecast(desk)
     profiles = expected_profiles(plan, forecast, forecast.known_at)
     fleet, at = fleet_of_network(plan.network), monitor_grid(plan.network, plan.limits)
@@ -88,16 +90,21 @@ def choose_droops_of(desk: Desk) -> tuple[tuple[Told, ...], DroopAnswer]:
 
 
 def _record(
-    plan: DayPlan, due: DueCycle, told: tuple[Told, ...], answer: DroopAnswer
+    plan: DayPlan, due: DueCycle, told: tuple[Told, ...], answer: DroopAnswer | None
 ) -> dict[str, object]:
     """Return what was chosen, on what, and what it does in the expected states."""
-    settings, worst = answer.settings, 100.0 * answer.over_with
-    short = f"without setpoints a limit would be exceeded by {worst:.1f} % of itself"
-    return {
+    record: dict[str, object] = {
         "day": plan.delivery.day.isoformat(),
         "from": format_utc(due.due_at),
         "until": format_utc(plan.periods.end + HOLD_ON),
         "assets": [each.asset for each in told],
+        "fallbacks": [],
+    }
+    if answer is None:
+        return record
+    settings, worst = answer.settings, 100.0 * answer.over_with
+    short = f"without setpoints a limit would be exceeded by {worst:.1f} % of itself"
+    return record | {
         "dead_band_pu_below_limit": settings.dead,
         "full_pu_below_limit": settings.full,
         "watt_pu_below_limit": settings.watt,

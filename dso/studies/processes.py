@@ -7,9 +7,11 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess, parent_process
+from types import FrameType
 from typing import Any, Final
 
 ORPHANED: Final = 3
@@ -47,22 +49,45 @@ def run_parallel(jobs: Sequence[Worker], *, workers: int) -> Iterator[tuple[int,
     context.set_forkserver_preload(list(PRELOADED))
     running: dict[Any, tuple[int, BaseProcess]] = {}
     waiting = list(enumerate(jobs))
-    try:
-        while waiting or running:
-            while waiting and len(running) < workers:
-                place, job = waiting.pop(0)
-                begun = context.Process(target=_work, args=(job,), daemon=True)
-                begun.start()
-                running[begun.sentinel] = (place, begun)
-            for sentinel in connection.wait(list(running)):
-                place, process = running.pop(sentinel)
+    with _interrupt_kept() as interrupted:
+        try:
+            while waiting or running:
+                if interrupted.is_set():
+                    raise KeyboardInterrupt
+                while waiting and len(running) < workers:
+                    place, job = waiting.pop(0)
+                    begun = context.Process(target=_work, args=(job,), daemon=True)
+                    begun.start()
+                    running[begun.sentinel] = (place, begun)
+                for sentinel in connection.wait(list(running)):
+                    place, process = running.pop(sentinel)
+                    process.join()
+                    yield place, process.exitcode or 0
+        finally:
+            for _, process in running.values():
+                process.terminate()
+            for _, process in running.values():
                 process.join()
-                yield place, process.exitcode or 0
+
+
+@contextmanager
+def _interrupt_kept() -> Iterator[threading.Event]:
+    """An event that Ctrl-C sets: Python drops its exception where it lands in a finalizer."""
+    heard = threading.Event()
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield heard
+        return
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        heard.set()
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, hear)
+    try:
+        yield heard
     finally:
-        for _, process in running.values():
-            process.terminate()
-        for _, process in running.values():
-            process.join()
+        signal.signal(signal.SIGINT, before)
 
 
 def _work(job: Worker) -> None:

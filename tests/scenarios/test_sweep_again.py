@@ -275,3 +275,22 @@ def test_two_sweeps_do_not_share_a_folder(place: Path, undisturbed: Path, tmp_pa
         assert (undisturbed / "sweep.csv").exists()
     (tmp_path / "letter.txt").write_text("dear")
     assert main(["sweep", str(place / "sweep.toml"), "--out", str(tmp_path), "--quiet"]) == 2
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_ctrl_c_inside_a_finalizer_is_heard_too() -> None:
+    """Python drops the exception there; the work must end all the same."""
+
+    class Dropped:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+
+    before = signal.getsignal(signal.SIGINT)
+    work = run_parallel([Worker(target=os._exit, arguments=(0,)) for _ in range(4)], workers=1)
+    assert next(work) == (0, 0)
+    gone = Dropped()
+    del gone
+    with pytest.raises(KeyboardInterrupt):
+        next(work)
+    assert signal.getsignal(signal.SIGINT) == before

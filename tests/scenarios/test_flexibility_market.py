@@ -21,7 +21,7 @@ from dso.cycles.bought import read_bought, settle_bought
 from dso.cycles.plan import plan_day
 from dso.cycles.settlement_case import settlement_case
 from dso.settlement import settle_folder, write_settlement_case
-from tests.support.small_market import FEEDER, hashed_files, write_configs
+from tests.support.small_market import FEEDER, hashed_files, write_tight_configs
 
 DAY = "2016-01-20"
 POINT = "ea1.2026-01.grid.example:end"
@@ -63,18 +63,7 @@ FILES: dict[str, object] = {
 
 
 def _configs(folder: Path) -> Path:
-    configs = write_configs(folder, source="case33bw")
-    feeder = configs / f"feeders/{FEEDER}.toml"
-    text = feeder.read_text()
-    assert "vm_pu_min = 0.9\n" in text
-    feeder.write_text(text.replace("vm_pu_min = 0.9\n", "vm_pu_min = 0.9866\n") + SETTINGS)
-    market = configs / "markets/four-rounds.toml"
-    market.write_text(
-        market.read_text()
-        .replace("every_minutes = 360", "every_minutes = 1440")
-        .replace("binding_periods = 24", "binding_periods = 96")
-        .replace("forecast_every_minutes = 720", "forecast_every_minutes = 1440")
-    )
+    configs = write_tight_configs(folder, SETTINGS)
     place = configs / "feeders/messages" / DAY
     place.mkdir(parents=True)
     for name, messages in FILES.items():

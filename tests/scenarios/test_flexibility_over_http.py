@@ -27,7 +27,7 @@ from dso.scheduler.worker import Worker, WorkerRules
 from dso.store.due import set_simulated_now
 from flexibility.procurement.write_messages import message_uuid
 from tests.support.api_server import served_app
-from tests.support.small_market import FEEDER, write_configs
+from tests.support.small_market import FEEDER, write_tight_configs
 
 DAY = date(2016, 1, 20)
 START = datetime(2016, 1, 19, 23, tzinfo=UTC)
@@ -46,22 +46,6 @@ bus = 17
 """
 OWNER, RIVAL = "default-supplier", "aggregator-north"
 FORECAST_W = 55_000
-
-
-def _configs(folder: Path) -> Path:
-    configs = write_configs(folder, source="case33bw")
-    feeder = configs / f"feeders/{FEEDER}.toml"
-    text = feeder.read_text()
-    assert "vm_pu_min = 0.9\n" in text
-    feeder.write_text(text.replace("vm_pu_min = 0.9\n", "vm_pu_min = 0.9866\n") + SETTINGS)
-    market = configs / "markets/four-rounds.toml"
-    market.write_text(
-        market.read_text()
-        .replace("every_minutes = 360", "every_minutes = 1440")
-        .replace("binding_periods = 24", "binding_periods = 96")
-        .replace("forecast_every_minutes = 720", "forecast_every_minutes = 1440")
-    )
-    return configs
 
 
 def _offer(name: str, load: int, eur: float, start: int, duration: int) -> dict[str, Any]:
@@ -90,7 +74,11 @@ class Stand:
 
     def __init__(self, folder: Path, services: Services, stack: ExitStack) -> None:
         self.services = services
-        site = Site(feeders=(FEEDER,), out=folder / "out", configs=_configs(folder / "configs"))
+        site = Site(
+            feeders=(FEEDER,),
+            out=folder / "out",
+            configs=write_tight_configs(folder / "configs", SETTINGS),
+        )
         self.operation = Operation(site, services)
         self.day = site.out / FEEDER / DAY.isoformat()
         self.at(OPENING)

@@ -93,3 +93,23 @@ def hashed_files(out: Path) -> dict[str, bytes]:
         and path.name not in ("timings.json", ".lock")
         and not path.name.startswith("store.sqlite")
     }
+
+
+def write_tight_configs(folder: Path, settings: str) -> Path:
+    """The configuration of a day of case33bw in one round, with a voltage limit it cannot keep.
+
+    ``settings`` is added to the feeder's file.
+    """
+    configs = write_configs(folder, source="case33bw")
+    feeder = configs / f"feeders/{FEEDER}.toml"
+    text = feeder.read_text()
+    assert "vm_pu_min = 0.9\n" in text
+    feeder.write_text(text.replace("vm_pu_min = 0.9\n", "vm_pu_min = 0.9866\n") + settings)
+    market = configs / "markets/four-rounds.toml"
+    market.write_text(
+        market.read_text()
+        .replace("every_minutes = 360", "every_minutes = 1440")
+        .replace("binding_periods = 24", "binding_periods = 96")
+        .replace("forecast_every_minutes = 720", "forecast_every_minutes = 1440")
+    )
+    return configs

@@ -443,6 +443,22 @@ class InteriorMethod:
         pairs = choose_limits(self.problem, state, kept, reach=reach)
         return linearise(self.problem, state, pairs, by_node=False)
 
+    def rescale(self, at: Iterate, ratio: Floats) -> Iterate:
+        """Go over to the scales of a new state, which are ``ratio`` times those before.
+
+        What a limit is worth in its own unit stays, but for those whose slack is in use: they cost
+        the scarcity price in any.
+        """
+        own, count = len(self.own_lower), len(ratio)
+        room, slack = slice(own, own + count), slice(own + count, own + 2 * count)
+        at.u[room] /= ratio
+        at.u[slack] /= ratio
+        price = np.where(at.limit_price < 0.5 * self.scarcity, ratio, 1.0) * at.limit_price
+        at.lower_price[room] *= price / at.limit_price
+        at.lower_price[slack] -= price - at.limit_price
+        at.limit_price = price
+        return at
+
     def linearise(self, at: Iterate, barrier: float) -> Iterate:
         """Linearise at a new state; limits that come near for the first time join."""
         before = at.lin
@@ -453,11 +469,12 @@ class InteriorMethod:
             )
         }
         at.lin = self.gradients(at.state, set(known))
-        if len(at.lin.chosen) == len(known):
-            return at
         ordered = zip(at.lin.chosen.tolist(), at.lin.period.tolist(), strict=True)
         row = np.array([known.get(pair, -1) for pair in ordered], dtype=np.int64)
         own, count = len(self.own_lower), len(known)
+        at = self.rescale(at, (at.lin.scale[row >= 0] / before.scale)[np.argsort(row[row >= 0])])
+        if len(row) == count:
+            return at
         least = max(min(LEAST_ROOM, float(np.sqrt(barrier))), SMALLEST_ROOM)
         room, slack, price = self.first(at.lin, barrier, least)
         if self.zones.count > 1:

@@ -49,12 +49,12 @@ class KktSystem:
         self, programme: StepProgramme, limits: LimitRows, before: KktSystem | None = None
     ) -> None:
         self.columns, self.rows = len(programme.free), programme.resources.rows.shape[0]
-        self.flows, self.limits = programme.flow_rows.shape[0], len(limits.room)
+        self.flows, self.limits = limits.balances.shape[0], len(limits.room)
         self.pattern = _keys(limits.by_flow)
         if before is not None and before.limits == self.limits:
             self.pattern = np.union1d(self.pattern, before.pattern)
-        flow_column = programme.flow_rows[:, : self.columns].tocoo()
-        flow_flow = programme.flow_rows[:, self.columns :].tocoo()
+        flow_column = limits.balances[:, : self.columns].tocoo()
+        flow_flow = limits.balances[:, self.columns :].tocoo()
         resource = programme.resources.rows[:, programme.free].tocoo()
         by_column = limits.by_column[:, programme.free].tocoo()
         at_flow = self.columns
@@ -80,6 +80,8 @@ class KktSystem:
         self.diagonal_at = place[:size]
         self.by_column_at = place[len(place) - len(self.pattern) - by_column.nnz :][: by_column.nnz]
         self.by_flow_at = place[len(place) - len(self.pattern) :]
+        at_flows = size + flow_column.nnz
+        self.flow_flow_at = place[at_flows : at_flows + flow_flow.nnz]
         start = np.concatenate([[0], np.cumsum(np.bincount(column, minlength=size))])
         values = np.concatenate([part[2] for part in parts])[order]
         self.upper = sparse.csc_matrix((values, row[order], start), shape=(size, size))
@@ -107,6 +109,8 @@ class KktSystem:
         self.upper.data[self.by_flow_at] = values
         by_column = limits.by_column[:, programme.free].tocoo()
         self.upper.data[self.by_column_at] = by_column.data
+        flows = limits.balances
+        self.upper.data[self.flow_flow_at] = flows.data[flows.indptr[self.columns] :]
         return True
 
     def factorise(self, columns: Floats, flows: Floats, rows: Floats, limits: Floats) -> None:

@@ -146,17 +146,16 @@ def _by_column(problem: Problem, period: Ints, top_p: Floats, top_q: Floats) -> 
 
 def _rows_along_paths(
     problem: Problem, paths: PathGradients, period: Ints
-) -> tuple[sparse.csr_matrix, sparse.csr_matrix, Floats]:
-    """Sparse rows over flows and substation columns, and the scale they are divided by."""
-    found = paths.by_flow(problem.programme.tree)
+) -> tuple[sparse.csr_matrix, sparse.csr_matrix, Floats, sparse.csc_matrix]:
+    """Sparse rows over flows and substation columns, their scale, and the balances of the flows."""
+    tree = problem.programme.tree
+    gains = paths.gains(tree)
+    found = paths.by_flow(tree, gains)
     scale = np.maximum(found.scale, 1e-9)
-    entries = []
-    for value in (found.dp, found.dq)[: len(problem.programme.flow_parts)]:
-        kept = np.flatnonzero(np.abs(value) >= SMALL_DIFFERENCE * scale[found.row])
-        row = found.row[kept]
-        entries.append((row, found.flow[kept], value[kept] / scale[row]))
+    entries = [(found.row, found.flow, value / scale[found.row]) for value in (found.dp, found.dq)]
     by_column = _by_column(problem, period, -paths.weights.cap / scale, 0.0 * scale)
-    return _by_flow(problem, period, entries), by_column, scale
+    balances = problem.programme.balances(gains.to_parent)
+    return _by_flow(problem, period, entries), by_column, scale, balances
 
 
 def price_field(
@@ -204,11 +203,11 @@ def linearise(
         limit_p, limit_q = limit_gradients(solver, state, limits, chosen, period)
         scale = np.maximum(np.abs(limit_p).max(axis=0), 1e-9) if ordered else np.zeros(0)
         rows, left_out_p, left_out_q = _limit_rows(problem, period, limit_p, limit_q, scale)
-        paths = None
+        balances, paths = problem.programme.flow_rows, None
     else:
         paths = gradients_along_paths(solver, state, limits, chosen, period)
         import_p, import_q = paths.import_p, paths.import_q
-        by_flow, by_column, scale = _rows_along_paths(problem, paths, period)
+        by_flow, by_column, scale, balances = _rows_along_paths(problem, paths, period)
         rows = (by_flow, by_column)
         left_out_p = left_out_q = limit_p = limit_q = np.zeros((len(import_p), 0))
         if by_node:
@@ -226,6 +225,7 @@ def linearise(
         rows=LimitRows(
             by_flow=rows[0],
             by_column=rows[1],
+            balances=balances,
             room=(limits.bound_at(chosen, period) - g) / scale,
             scale=scale,
         ),
@@ -244,16 +244,8 @@ def left_out_field(problem: Problem, lin: Linearisation, price: Floats) -> tuple
     """Sum over the limits what their sparse rows leave out of the gradients."""
     if lin.paths is None:
         return price_field(problem, lin, price, (lin.left_out_p, lin.left_out_q))
-    tree = problem.programme.tree
-    in_rows = np.asarray(lin.rows.by_flow.T @ price).reshape(-1, len(tree.parent), problem.periods)
-    found = []
-    for part, field in enumerate(limit_field(problem, lin, price)):
-        missing = field.copy()
-        if part < len(in_rows):
-            missing[tree.bottom] -= tree.at_bottom(in_rows[part])
-        missing[0] = 0.0
-        found.append(missing)
-    return found[0], found[1]
+    nothing = np.zeros_like(lin.import_p)
+    return nothing, nothing
 
 
 def cost_gradient(problem: Problem, lin: Linearisation) -> Floats:

@@ -85,7 +85,8 @@ def newton_step(
     fixed_price = np.where(short, scarcity_price, 0.0)
 
     n_free = len(free)
-    c_x, c_f = programme.flow_rows[:, :n_free], programme.flow_rows[:, n_free:]
+    balances = point.limits.balances
+    c_x, c_f = balances[:, :n_free], balances[:, n_free:]
     by_flow = point.limits.by_flow
     by_column = point.limits.by_column[:, free]
     weight = 2.0 * h * np.tile(point.curvature.ravel(), len(programme.flow_parts))

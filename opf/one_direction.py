@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opf.power_flow import PowerFlowDiverged
-from opf.problem import Problem
-from opf.quadratic import StepProgramme
+from opf.problem import Problem, step_programme
 from opf.successive import Solution, optimise
 
 Floats = NDArray[np.float64]
@@ -50,9 +49,7 @@ def close_wrong_directions(problem: Problem, x: Floats) -> Problem | None:
     return dataclasses.replace(
         problem,
         resources=narrowed,
-        programme=StepProgramme(
-            narrowed, problem.programme.tree, problem.periods, problem.case.periods.mtu_h
-        ),
+        programme=step_programme(problem.case, problem.solver, narrowed, problem.programme.tree),
     )
 
 

@@ -1,11 +1,11 @@
 """Gradients of limits on a tree without a column per limit.
 
 A limit in a low-voltage zone depends on every injection, but on those off its path to the
-substation only through what its path has in common with theirs: written by flows on the tree, its
-gradient is one number per flow on the path, and next to nothing elsewhere. Those numbers are the
-rows of a step's programme. What prices all limits together make of the nodes' prices needs no
-gradient of each: the adjoint is linear, so the weights are added up first and one sweep per period
-does it, exactly.
+substation only through what its path has in common with theirs: written by flows on the tree that
+know their losses (`opf.flow_gains`), its gradient is one number per flow on the path, and nothing
+elsewhere. Those numbers are the rows of a step's programme. What prices all limits together make
+of the nodes' prices needs no gradient of each: the adjoint is linear, so the weights are added up
+first and one sweep per period does it, exactly.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from opf.flow_gains import FlowGains, flow_gains
 from opf.limits import (
     CURRENT_FROM,
     CURRENT_TO,
@@ -60,7 +61,7 @@ class PathRows:
     Parameters
     ----------
     row, flow : ndarray of int, shape (entries,)
-        Limit and flow of each entry.
+        Limit and flow of each entry; entries of the same two add up.
     dp, dq : ndarray, shape (entries,)
         Derivative by active and reactive flow [unit of the limit per MW, Mvar].
     scale : ndarray, shape (k,)
@@ -76,13 +77,17 @@ class PathRows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathGradients:
-    """Gradients of the limits of a linearisation, as far as something asks for them."""
+    """Gradients of the limits of a linearisation, as far as something asks for them.
+
+    ``by_root``, shape (nodes - 1,), is the derivative of the import by the voltages.
+    """
 
     tree: RadialTree
     factor: TreeFactor
     v: Complexes
     weights: LimitWeights
     period: Ints
+    by_root: Complexes
     import_p: Floats
     import_q: Floats
 
@@ -118,38 +123,52 @@ class PathGradients:
         above = np.where(place >= 0, self.tree.order[np.maximum(place, 0)] + 1, 0)
         return np.where(at >= 0, above, 0)
 
-    def by_flow(self, flows: FlowTree) -> PathRows:
-        """Differences along the tree's flows, on each limit's own path."""
+    def gains(self, flows: FlowTree) -> FlowGains:
+        """What changes of the flows become on their way to the substation."""
+        return flow_gains(self.tree, self.factor, self.v, flows)
+
+    def by_flow(self, flows: FlowTree, gains: FlowGains) -> PathRows:
+        """Derivatives by the flows, which are not 0 on each limit's own path alone."""
         w = self.weights
         scale = np.zeros(len(self.period))
         on_tree, caps = np.flatnonzero(w.cap == 0), np.flatnonzero(w.cap != 0)
-        node, period = w.node[on_tree], self.period[on_tree]
-        flow = flows.flow_of_node[node]
-        end = np.where(flow >= 0, flows.bottom[np.maximum(flow, 0)], node)
+        period = self.period[on_tree]
         paths = self.tree.along_paths(
-            self.factor, period, end - 1, node - 1, w.weight[on_tree], w.above[on_tree]
+            self.factor, period, w.node[on_tree] - 1, w.weight[on_tree], w.above[on_tree]
         )
         gradient = paths.adjoint / np.conj(self.v[paths.node + 1, period])
         scale[on_tree] = np.abs(gradient.real).max(axis=0, initial=0.0)
-        flow_at = np.full(len(self.v), -1, dtype=np.int64)
-        flow_at[flows.bottom] = np.arange(len(flows.bottom))
-        level, column = np.nonzero((paths.node >= 0) & (flow_at[paths.node + 1] >= 0))
-        found = flow_at[paths.node[level, column] + 1]
-        parent = flows.parent[found]
-        depth = self.tree.depth[self.tree.position]
-        higher = np.where(parent >= 0, depth[flows.bottom[np.maximum(parent, 0)] - 1], 0)
-        value = gradient[level, column] - np.where(parent >= 0, gradient[higher, column], 0.0)
-        rows = [on_tree[column]]
-        parts = [(found, value.real, value.imag)]
-        each = np.arange(len(flows.parent))
+        level, limit = np.nonzero(paths.node >= 0)
+        node = paths.node[level, limit] + 1
+        rows, flow = [on_tree[limit]], [flows.flow_of_node[node]]
+        value = [self._by_chain(gains, node, period[limit], paths.eliminated[level, limit])]
+        root = np.flatnonzero(flows.parent < 0)
+        top = gains.top[root]
         for k in caps.tolist():
-            t = self.period[k]
-            dp, dq = (flows.differences(g[:, t : t + 1]) for g in (self.import_p, self.import_q))
-            rows.append(np.full(len(each), k))
-            parts.append((each, w.cap[k] * dp[:, 0], w.cap[k] * dq[:, 0]))
-            scale[k] = np.abs(self.import_p[:, t]).max()
-        flow, p, q = (np.concatenate(values) for values in zip(*parts, strict=True))
-        return PathRows(row=np.concatenate(rows), flow=flow, dp=p, dq=q, scale=scale)
+            t = np.full(len(root), self.period[k])
+            at = self.tree.position[top - 1]
+            weight = w.cap[k] * self.by_root[top - 1]
+            g, d = self.factor.g[at, t], np.conj(self.factor.d[at, t])
+            rows.append(np.full(len(root), k))
+            flow.append(root)
+            value.append(self._by_chain(gains, top, t, g * weight + d * np.conj(weight)))
+            scale[k] = np.abs(self.import_p[:, self.period[k]]).max()
+        number, derivative = np.concatenate(flow), np.concatenate(value)
+        known = number >= 0
+        return PathRows(
+            row=np.concatenate(rows)[known],
+            flow=number[known],
+            dp=derivative.real[known],
+            dq=derivative.imag[known],
+            scale=scale,
+        )
+
+    def _by_chain(
+        self, gains: FlowGains, node: Ints, period: Ints, by_node: Complexes
+    ) -> Complexes:
+        """Derivatives by the flows through nodes, from those by what the nodes carry."""
+        here = by_node / np.conj(self.v[node, period])
+        return gains.in_chain.at(node, period).back(here)
 
 
 def limit_weights(
@@ -209,6 +228,7 @@ def gradients_along_paths(
         v=v,
         weights=limit_weights(solver, state, limits, chosen, period),
         period=period,
+        by_root=weights,
         import_p=np.vstack([np.full((1, periods), -1.0), x.real]),
         import_q=np.vstack([np.zeros((1, periods)), x.imag]),
     )

@@ -35,9 +35,9 @@ Complexes = NDArray[np.complex128]
 TOLERANCE_PU: Final = 1e-12
 ITERATIONS_MAX: Final = 200
 # Up to this size one dense product is quicker than a sparse triangular solve, and on radial grids
-# than sweeps.
+# a gradient by every node than sweeps.
 DENSE_NODES_MAX: Final = 600
-RADIAL_DENSE_NODES_MAX: Final = 300
+RADIAL_DENSE_NODES_MAX: Final = 50
 # Newton's steps on a tree, the step after which the next one would be rounding [pu], and columns
 # whose adjoints are solved at once.
 NEWTON_STEPS_MAX: Final = 20
@@ -69,15 +69,12 @@ class NodalSolver:
         if self.size == 0:
             self.no_load = np.zeros(0, dtype=complex)
             return
-        dense_max = DENSE_NODES_MAX
-        if grid.radial:
-            dense_max = min(dense_max, RADIAL_DENSE_NODES_MAX)
-        if self.size <= dense_max:
+        if grid.radial and self.size > RADIAL_DENSE_NODES_MAX:
+            self.tree = RadialTree(self.a, np.flatnonzero(np.diff(y[1:, :1].tocsr().indptr)))
+        if self.size <= DENSE_NODES_MAX:
             self._dense = np.linalg.inv(self.a.toarray())
         else:
             self._lu = linalg.splu(self.a)
-            if grid.radial:
-                self.tree = RadialTree(self.a, np.flatnonzero(np.diff(y[1:, :1].tocsr().indptr)))
         self.no_load = self.solve(self.rhs_slack[:, None])[:, 0]
 
     def solve(self, rhs: Complexes) -> Complexes:

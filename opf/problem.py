@@ -97,10 +97,18 @@ def prepare_problem(
         equal=equal,
         limits=limits,
         merit_scale=_merit_scale(solver, flat, limits, tree),
-        programme=StepProgramme(resources, tree, len(case.periods), case.periods.mtu_h),
+        programme=step_programme(case, solver, resources, tree),
         zones=find_zones(grid) if zones is None else zones,
         tolerances=tolerances or Tolerances(),
     )
+
+
+def step_programme(
+    case: ClearingCase, solver: NodalSolver, resources: Resources, tree: FlowTree
+) -> StepProgramme:
+    """Prepare the programme of these columns; on a tree its flows know their losses."""
+    lossy = solver.tree is not None
+    return StepProgramme(resources, tree, len(case.periods), case.periods.mtu_h, lossy=lossy)
 
 
 def _columns(
@@ -119,7 +127,7 @@ def with_choice(problem: Problem, choice: IntegerChoice) -> Problem:
     nodes = np.unique(resources.inject_node)
     flat = _flat_state(problem.solver)
     tree = build_flow_tree(problem.grid, nodes, np.abs(flat.v[:, 0]))
-    programme = StepProgramme(resources, tree, len(case.periods), case.periods.mtu_h)
+    programme = step_programme(case, problem.solver, resources, tree)
     return dataclasses.replace(problem, resources=resources, equal=equal, programme=programme)
 
 
@@ -135,7 +143,7 @@ def _merit_scale(solver: NodalSolver, flat: AcState, limits: LimitSet, tree: Flo
     if solver.tree is not None:
         at_first = np.zeros(len(voltage), dtype=np.int64)
         paths = gradients_along_paths(solver, flat, limits, voltage, at_first)
-        scale[voltage] = np.maximum(paths.by_flow(tree).scale, 1e-6)
+        scale[voltage] = np.maximum(paths.by_flow(tree, paths.gains(tree)).scale, 1e-6)
     elif len(voltage):
         dp, _ = limit_gradients(solver, flat, limits, voltage, np.zeros(len(voltage), dtype=int))
         scale[voltage] = np.maximum(np.abs(dp).max(axis=0), 1e-6)

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from opf.flow_gains import Gain
 from opf.loss_curvature import FlowTree
 from opf.resources import Resources
 
@@ -60,6 +61,8 @@ class LimitRows:
         corrects the cost gradient for them.
     by_column : csr_matrix, shape (rows, columns)
         Derivative by columns at the substation itself, divided by ``scale``.
+    balances : csc_matrix, shape (flows x periods x parts, free columns + flows x periods x parts)
+        What every flow is: ``balances (dx, df) = 0``.
     room : ndarray, shape (rows,)
         (g_max - g) / scale at the linearisation point [MW-equivalent].
     scale : ndarray, shape (rows,)
@@ -68,6 +71,7 @@ class LimitRows:
 
     by_flow: sparse.csr_matrix
     by_column: sparse.csr_matrix
+    balances: sparse.csc_matrix
     room: Floats
     scale: Floats
 
@@ -89,7 +93,16 @@ class Step:
 class StepProgramme:
     """The parts of the programme that stay the same from step to step."""
 
-    def __init__(self, resources: Resources, tree: FlowTree, periods: int, mtu_h: float) -> None:
+    def __init__(
+        self,
+        resources: Resources,
+        tree: FlowTree,
+        periods: int,
+        mtu_h: float,
+        *,
+        lossy: bool = False,
+    ) -> None:
+        """Prepare; ``lossy`` says that balances will know what flows lose on their way."""
         self.resources = resources
         self.tree = tree
         self.periods = periods
@@ -98,46 +111,77 @@ class StepProgramme:
         self.free_position = np.full(len(resources.cost), -1, dtype=np.int64)
         self.free_position[self.free] = np.arange(len(self.free))
         self.flow_parts = [resources.inject_p]
-        if np.any(resources.inject_q[np.isin(resources.inject_column, self.free)]):
+        if lossy or np.any(resources.inject_q[np.isin(resources.inject_column, self.free)]):
             self.flow_parts.append(resources.inject_q)
-        self.flow_rows = self._flow_rows()
+        self.flow_rows, self._children_at = self._flow_rows(lossy=lossy)
         equal = resources.rows_lower == resources.rows_upper
         self.row_equal = np.flatnonzero(equal)
         self.row_above = np.flatnonzero(~equal & np.isfinite(resources.rows_upper))
         self.row_below = np.flatnonzero(~equal & np.isfinite(resources.rows_lower))
 
-    def _flow_rows(self) -> sparse.csc_matrix:
-        """Rows df_b - sum(df of children) - sum(p x) = 0, columns [free x, flows]."""
+    def _flow_rows(self, *, lossy: bool) -> tuple[sparse.csc_matrix, list[Ints]]:
+        """Rows df_b - sum(df of children) - sum(p x) = 0, columns [free x, flows].
+
+        Also where the entries of the children are: by part above and part below, if ``lossy`` of
+        each part by each other, in the order of the flows that have one above.
+        """
         tree, res, size = self.tree, self.resources, self.periods
         flows, free = len(tree.parent), len(self.free)
-        rows, columns, values = [], [], []
         per_part = flows * size
+        parts = range(len(self.flow_parts))
         each = np.arange(per_part)
         parent = np.repeat(tree.parent, size)
-        period = np.tile(np.arange(size), flows)
         with_parent = parent >= 0
+        above = (parent * size + np.tile(np.arange(size), flows))[with_parent]
         column = self.free_position[res.inject_column]
         flow = tree.flow_of_node[res.inject_node]
         injecting = (column >= 0) & (flow >= 0)
         at = flow[injecting] * size + res.period[res.inject_column][injecting]
+        shape = (len(parts) * per_part, free + len(parts) * per_part)
+        own = sparse.csc_matrix(shape)
         for part, coefficient in enumerate(self.flow_parts):
-            base = part * per_part
-            rows += [each + base, (parent * size + period)[with_parent] + base, at + base]
-            columns += [
-                free + base + each,
-                free + base + each[with_parent],
-                column[injecting],
-            ]
-            values += [
-                np.ones(per_part),
-                -np.ones(int(with_parent.sum())),
-                -coefficient[injecting],
-            ]
-        count = len(self.flow_parts) * per_part
-        return sparse.csc_matrix(
-            (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))),
-            shape=(count, free + count),
+            entries = (
+                np.concatenate([np.ones(per_part), -coefficient[injecting]]),
+                (
+                    part * per_part + np.concatenate([each, at]),
+                    np.concatenate([free + part * per_part + each, column[injecting]]),
+                ),
+            )
+            own = own + sparse.csc_matrix(entries, shape=shape)
+        known = own.tocoo()
+        pairs = [(up, down) for up in parts for down in parts if lossy or up == down]
+        row = [known.row] + [up * per_part + above for up, _ in pairs]
+        col = [known.col] + [free + down * per_part + each[with_parent] for _, down in pairs]
+        value = [known.data] + [np.full(len(above), -float(up == down)) for up, down in pairs]
+        rows, columns = np.concatenate(row).astype(np.int64), np.concatenate(col)
+        order = np.lexsort((rows, columns))
+        place = np.empty(len(order), dtype=np.int64)
+        place[order] = np.arange(len(order))
+        start = np.concatenate([[0], np.cumsum(np.bincount(columns, minlength=shape[1]))])
+        matrix = sparse.csc_matrix((np.concatenate(value)[order], rows[order], start), shape=shape)
+        return matrix, np.split(place[known.nnz :], len(pairs))
+
+    def balances(self, gain: Gain) -> sparse.csc_matrix:
+        """Rows of the flows where a flow arrives above with these gains, of a lossy programme.
+
+        Parameters
+        ----------
+        gain : Gain, shape (flows, periods)
+            From each flow to the one above it.
+        """
+        above = self.tree.parent >= 0
+        own, conjugate = gain.own[above].ravel(), gain.conjugate[above].ravel()
+        arrives = (
+            own.real + conjugate.real,
+            conjugate.imag - own.imag,
+            own.imag + conjugate.imag,
+            own.real - conjugate.real,
         )
+        data = self.flow_rows.data.copy()
+        for place, value in zip(self._children_at, arrives, strict=True):
+            data[place] = -value
+        known = self.flow_rows
+        return sparse.csc_matrix((data, known.indices, known.indptr), shape=known.shape)
 
     def solve(
         self,
@@ -175,7 +219,7 @@ class StepProgramme:
         """
         res = self.resources
         free = self.free
-        n_free, n_flow, n_slack = len(free), self.flow_rows.shape[0], len(limits.room)
+        n_free, n_flow, n_slack = len(free), limits.balances.shape[0], len(limits.room)
         if n_free == 0:
             short = np.maximum(-limits.room, 0.0)
             price = np.where(limits.room < 0, scarcity_price, 0.0)
@@ -232,7 +276,7 @@ class StepProgramme:
         rows_fixed = res.rows @ x0 - rows @ x0[free]
         pad = sparse.csr_matrix((rows.shape[0], n_flow + n_slack))
         wide = sparse.hstack([rows, pad]).tocsr()
-        flow = sparse.hstack([self.flow_rows, sparse.csr_matrix((n_flow, n_slack))]).tocsr()
+        flow = sparse.hstack([limits.balances, sparse.csr_matrix((n_flow, n_slack))]).tocsr()
         limit = sparse.hstack(
             [
                 limits.by_column[:, free],
@@ -258,7 +302,7 @@ class StepProgramme:
         right = np.concatenate(
             [
                 (res.rows_upper - rows_fixed)[self.row_equal],
-                self.flow_rows[:, :n_free] @ x0[free],
+                limits.balances[:, :n_free] @ x0[free],
                 limit_right,
                 (res.rows_upper - rows_fixed)[self.row_above],
                 (rows_fixed - res.rows_lower)[self.row_below],

@@ -46,11 +46,15 @@ class Paths:
     node : ndarray of int, shape (depth, k)
         Node of each path at each depth, from the substation down; -1 below the end of a path.
     adjoint : ndarray of complex, shape (depth, k)
-        Adjoint there; 0 below the end.
+        Adjoint there: derivative by the right-hand side of the node; 0 below the end.
+    eliminated : ndarray of complex, shape (depth, k)
+        Derivative by what the right-hand side of the node has become once all below it is
+        eliminated, those of the nodes above held; 0 below the end.
     """
 
     node: Ints
     adjoint: Complexes
+    eliminated: Complexes
 
 
 class RadialTree:
@@ -151,7 +155,6 @@ class RadialTree:
         self,
         factor: TreeFactor,
         column: Ints,
-        end: Ints,
         node: Ints,
         weight: Complexes,
         above: Complexes,
@@ -162,31 +165,30 @@ class RadialTree:
         ----------
         column : ndarray of int, shape (k,)
             Column of the factor that each scalar belongs to.
-        end : ndarray of int, shape (k,)
-            Where each path ends: ``node`` itself or a node below it.
         node : ndarray of int, shape (k,)
-            Node whose voltage each scalar depends on.
+            Node whose voltage each scalar depends on: where its path ends.
         weight, above : ndarray of complex, shape (k,)
             Derivative by its voltage, and by that of the node above it (0 where that is the
             substation).
         """
-        place, last = self.position[node], self.position[end]
-        depth, at = self.depth[place], self.depth[last]
+        walk = self.position[node]
+        at = self.depth[walk]
         levels = int(at.max(initial=-1)) + 1
         on_path = np.full((levels, len(node)), -1, dtype=np.int64)
         r = np.zeros((levels, len(node)), dtype=complex)
-        walk = last.copy()
+        eliminated = np.zeros_like(r)
         carried = np.zeros(len(node), dtype=complex)
         for level in range(levels - 1, -1, -1):
             on = np.flatnonzero(at >= level)
             here = walk[on]
             on_path[level, on] = here
-            own = np.where(depth[on] == level, weight[on], 0.0)
-            own = np.where(depth[on] == level + 1, above[on], own)
+            own = np.where(at[on] == level, weight[on], 0.0)
+            own = np.where(at[on] == level + 1, above[on], own)
             value = carried[on] + own
             r[level, on] = value
             g, d = factor.g[here, column[on]], np.conj(factor.d[here, column[on]])
-            carried[on] = -self.child_parent[here] * (g * value + d * np.conj(value))
+            eliminated[level, on] = g * value + d * np.conj(value)
+            carried[on] = -self.child_parent[here] * eliminated[level, on]
             walk[on] = self.parent[here]
         x = np.zeros(len(node), dtype=complex)
         for level in range(levels):
@@ -197,7 +199,7 @@ class RadialTree:
             x[on] = g * value + d * np.conj(value)
             r[level, on] = x[on]
         nodes = np.where(on_path >= 0, self.order[np.maximum(on_path, 0)], -1)
-        return Paths(node=nodes, adjoint=r)
+        return Paths(node=nodes, adjoint=r, eliminated=eliminated)
 
 
 def _parents(a: sparse.csc_matrix, roots: Ints) -> Ints:

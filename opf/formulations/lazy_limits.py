@@ -271,5 +271,11 @@ def linear_point(
         scale=scale,
         left_out_p=zeros,
         left_out_q=zeros,
-        rows=LimitRows(by_flow=none, by_column=none, room=-excess / scale, scale=scale),
+        rows=LimitRows(
+            by_flow=none,
+            by_column=none,
+            balances=problem.programme.flow_rows,
+            room=-excess / scale,
+            scale=scale,
+        ),
     )

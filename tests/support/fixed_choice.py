@@ -21,8 +21,7 @@ from opf.loss_curvature import build_flow_tree
 from opf.one_direction import close_wrong_directions
 from opf.power_flow import solve_state
 from opf.prices import price_buses
-from opf.problem import Problem, Tolerances, cost_eur, prepare_problem
-from opf.quadratic import StepProgramme
+from opf.problem import Problem, Tolerances, cost_eur, prepare_problem, step_programme
 from opf.successive import optimise
 from tests.support.integer_choices import (
     Choice,
@@ -263,7 +262,7 @@ class FixedChoiceMarket:
         )
         nodes = np.unique(resources.inject_node)
         tree = build_flow_tree(self.problem.grid, nodes, self._flat_vm)
-        programme = StepProgramme(resources, tree, len(self.case.periods), self.h)
+        programme = step_programme(self.case, self.problem.solver, resources, tree)
         return dataclasses.replace(self.problem, resources=resources, programme=programme)
 
 

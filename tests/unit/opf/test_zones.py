@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandapower as pp
 import pytest
+from scipy.sparse import linalg
 
 from data.readers.pandapower_net import network_from_pandapower
 from data.records.clearing import ClearingCase
@@ -17,7 +18,13 @@ from opf import power_flow
 from opf.clearing import clear_case
 from opf.grid import build_grid
 from opf.limits import limit_gradients
-from opf.linearise import choose_limits, left_out_field, limit_field, linearise, price_field
+from opf.linearise import (
+    Linearisation,
+    choose_limits,
+    limit_field,
+    linearise,
+    price_field,
+)
 from opf.power_flow import NodalSolver, solve_state
 from opf.prices import price_buses
 from opf.problem import Problem, cost_eur, prepare_problem
@@ -192,7 +199,7 @@ def test_small_grids_are_one_system() -> None:
 
 def by_sweeps(case: ClearingCase, monkeypatch: pytest.MonkeyPatch, zones: Zones | None) -> Problem:
     """The problem as a large radial grid is solved."""
-    monkeypatch.setattr(power_flow, "DENSE_NODES_MAX", 0)
+    monkeypatch.setattr(power_flow, "RADIAL_DENSE_NODES_MAX", 0)
     problem = prepare_problem(case, zones=zones)
     assert problem.solver.tree is not None
     return problem
@@ -204,7 +211,7 @@ def test_sweeps_give_the_power_flow_and_the_gradients_of_the_admittance_matrix(
     net, _, feeders = town()
     case = case_of(net, feeders)
     problem = by_sweeps(case, monkeypatch, None)
-    monkeypatch.setattr(power_flow, "DENSE_NODES_MAX", 600)
+    monkeypatch.setattr(power_flow, "RADIAL_DENSE_NODES_MAX", 600)
     plain = NodalSolver(problem.grid)
     assert plain.tree is None
     x = 0.7 * problem.resources.upper
@@ -230,10 +237,42 @@ def test_prices_of_many_limits_take_one_sweep(monkeypatch: pytest.MonkeyPatch) -
     expected = price_field(problem, whole, price, (whole.limit_p, whole.limit_q))
     for found, wanted in zip(limit_field(problem, along, price), expected, strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-9)
-    # where a resource can stand, rows by flows hold nearly all of it
-    left, _ = left_out_field(problem, along, price)
-    bottom = problem.programme.tree.bottom
-    assert np.abs(left[bottom]).max() < 0.02 * np.abs(expected[0]).max()
+
+
+def moved_by_rows(problem: Problem, lin: Linearisation, change: np.ndarray) -> np.ndarray:
+    """What the rows of a step say of every limit when the columns change [unit of the limit]."""
+    rows, free = lin.rows, problem.programme.free
+    into, between = rows.balances[:, : len(free)], rows.balances[:, len(free) :]
+    flows = linalg.spsolve(between.tocsc(), -(into @ change[free]))
+    return np.asarray((rows.by_flow @ flows + rows.by_column @ change) * lin.scale)
+
+
+def moved_by_nodes(problem: Problem, lin: Linearisation, change: np.ndarray) -> np.ndarray:
+    """The same by the gradient of each limit by each node."""
+    res = problem.resources
+    injected = (res.injection(change) - res.injection(0.0 * change))[:, lin.period]
+    return np.asarray((lin.limit_p * injected.real + lin.limit_q * injected.imag).sum(axis=0))
+
+
+def test_rows_by_flows_know_every_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, _, feeders = town()
+    case = case_of(net, feeders)
+    capped = dataclasses.replace(case, import_mw_max=5.0, export_mw_max=5.0)
+    problem = by_sweeps(capped, monkeypatch, None)
+    x = np.where(np.isfinite(problem.resources.upper), problem.resources.upper, 0.0)
+    state = solve_state(problem.solver, problem.resources.injection(x))
+    every = {(k, t) for k in range(len(problem.limits)) for t in range(problem.periods)}
+    lin = linearise(problem, state, every)
+    change = np.zeros(len(x))
+    change[problem.programme.free] = np.random.default_rng(2).normal(
+        size=len(problem.programme.free)
+    )
+    expected = moved_by_nodes(problem, lin, change)
+    np.testing.assert_allclose(moved_by_rows(problem, lin, change), expected, atol=1e-12)
+    # flows without their losses would be off by percents
+    lossless = dataclasses.replace(lin.rows, balances=problem.programme.flow_rows)
+    off = moved_by_rows(problem, dataclasses.replace(lin, rows=lossless), change) - expected
+    assert np.abs(off / lin.scale).max() > 1e-3 * np.abs(change).max()
 
 
 def test_a_grid_solved_by_sweeps_clears_as_by_the_admittance_matrix(

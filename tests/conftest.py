@@ -11,7 +11,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from ledger_adapter.evm.libraries import keeping_recursion_limit
+from tests.support.bytecode import keep_bytecode
 from tests.support.mosquitto_program import find_program
+
+# before web3 below, and before the workers start
+keep_bytecode()
 
 # as the command does: numpy is not imported yet
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -124,11 +124,11 @@ class _Run:
                     break
                 # of contradicting orders the prices grow without bound
                 with np.errstate(over="ignore", invalid="ignore"):
-                    diagonal = method.factorise(at, left)
-                    if leave_curved and method.curved:
+                    diagonal, guess = method.factorise(at, left)
+                    if leave_curved and method.convexity.met:
                         self.left = True
                         return None
-                    at = method.move(at, method.improve(at, left, diagonal), left)
+                    at = method.move(at, method.improve(at, left, diagonal, guess), left)
         except (PowerFlowDiverged, SystemSingular):
             return None
         prices = Multipliers(limit=at.limit_price / method.h, row=at.row_price)

@@ -4,14 +4,11 @@
                                               g_k(x) + t_k - s_k = g_k_max,   t, s >= 0
 
 Import and limits are those of the AC power flow at every iterate, with their adjoint gradients; the
-curvature of the Lagrangian is the flow tree's, with its sign. A quadratic programme solved at each
-AC point would need as many factorisations for one step as this needs for all. Where the curvature
-is not convex on the constraints (seen by the signs of the pivots) a multiple of the barrier's own
-scale is added until it is. On grids with zones some zone nearly always has concave flows, and what
-it needs must not hold up the others: the pivots say which zones are concerned, their concave flows
-count as straight until the zone's steps are long again. Predictor and corrector as by Mehrotra,
-SIAM J. Optimization 2(4), 1992, doi 10.1137/0802028; further centrality correctors as by Gondzio,
-Computational Optimization and Applications 6, 1996, doi 10.1007/BF00249643.
+curvature of the Lagrangian is the flow tree's, with its sign (`opf.convexity`). A quadratic
+programme solved at each AC point would need as many factorisations for one step as this needs for
+all. Predictor and corrector as by Mehrotra, SIAM J. Optimization 2(4), 1992, doi 10.1137/0802028;
+further centrality correctors as by Gondzio, Computational Optimization and Applications 6, 1996,
+doi 10.1007/BF00249643.
 """
 
 from __future__ import annotations
@@ -21,6 +18,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from opf.convexity import SHORT_STEP, Convexity
 from opf.interior_step import Direction, Iterate, Open, recentre, way_to_bound
 from opf.kkt import Multipliers, price_scale, reduced_costs
 from opf.kkt_system import KktSystem
@@ -41,17 +39,10 @@ KEEP_BARRIER: Final = 1e-4
 KEEP_BARRIER_EXACT: Final = 1e-6
 KEEP_BARRIER_STRAIGHT: Final = 1e-5
 CORRECTORS_MAX: Final = 2
-# Convexification, in units of barrier / width^2: the least, its growth, and tries in one step.
-LEAST_SHIFT: Final = 4.0
-SHIFT_GROWTH: Final = 4.0
-SHIFT_TRIES: Final = 8
-# Steps shorter than this ask for more convexification, longer ones than that for less.
-SHORT_STEP: Final = 0.1
-LONG_STEP: Final = 0.7
+# Factorisations for one step, each with more convexification than the one before.
+FACTORISATIONS_MAX: Final = 8
 # On grids with zones: common steps shorter than this are left to each zone, as far as it may go.
 COMMON_STEP: Final = 0.3
-# Long steps in a row after which concave flows of a zone are no longer straight.
-LONG_STEPS: Final = 2
 # Share of a step below which no AC solution counts as none at all.
 LEAST_STEP: Final = 1e-3
 # First distance to a bound and first price of one [MW, EUR/MW].
@@ -59,8 +50,6 @@ FIRST_ROOM: Final = 0.05
 FIRST_PRICE: Final = 1.0
 # What rounding leaves of a distance to a bound.
 LEAST_DISTANCE: Final = 1e-15
-# Relative residual up to which a factorisation is of use.
-USABLE: Final = 1e-6
 # Where the barrier ends [EUR].
 LEAST_BARRIER: Final = 1e-24
 # Least room of a limit that joins: early on, and late, where the barrier is low [MW-equivalent].
@@ -70,8 +59,6 @@ SMALLEST_ROOM: Final = 1e-6
 # later, and least slack of one that joins [MW-equivalent].
 JOINING: Final = 0.2
 LEAST_SLACK: Final = 1e-12
-# There also: concave flows whose curvature is below this are straight [EUR/MW^2].
-LEAST_CURVATURE: Final = 1e-3
 
 
 class InteriorMethod:
@@ -97,12 +84,7 @@ class InteriorMethod:
         width = np.minimum(self.own_upper - self.own_lower, 1.0)[: self.columns]
         self.inverse_width = 1.0 / width**2
         self.zones = ZonePlaces(problem)
-        self.shift = np.zeros(self.zones.count)
-        # zones whose concave flows count as straight, and long steps of each in a row
-        self.straight = np.zeros(self.zones.count, dtype=bool)
-        self.long_steps = np.zeros(self.zones.count, dtype=np.int64)
-        # whether a step would not have minimised without convexification
-        self.curved = False
+        self.convexity = Convexity(self.zones)
         self.system: KktSystem | None = None
 
     def decision(self, u: Floats) -> Floats:
@@ -217,9 +199,15 @@ class InteriorMethod:
         )
         return kkt, missing
 
-    def factorise(self, at: Iterate, left: Open) -> Floats:
-        """Factorise at an iterate, convexified where needed; returns the diagonal of ``u``."""
-        problem, programme = self.problem, self.problem.programme
+    def factorise(self, at: Iterate, left: Open) -> tuple[Floats, Direction]:
+        """Factorise at an iterate, convexified where needed.
+
+        Returns
+        -------
+        (diagonal, guess) : ndarray, Direction
+            The diagonal of ``u``, and the step that would bring every product to 0.
+        """
+        problem, programme, convexity = self.problem, self.problem.programme, self.convexity
         diagonal = at.lower_price / left.to_lower + at.upper_price / left.to_upper
         own, count = len(self.own_lower), len(at.limit_price)
         inverse = 1.0 / np.maximum(diagonal, 1e-12)
@@ -227,59 +215,22 @@ class InteriorMethod:
         rows[self.loose] = inverse[self.columns : own]
         limits = inverse[own : own + count] + inverse[own + count :]
         weight = flow_curvature(problem, at.state, at.lin, at.limit_price / self.h)
-        flows = 2.0 * self.h * np.tile(weight.ravel(), len(programme.flow_parts))
+        flows = convexity.begin(2.0 * self.h * np.tile(weight.ravel(), len(programme.flow_parts)))
         if self.system is None or not self.system.take_limits(programme, at.lin.rows):
             self.system = KktSystem(programme, at.lin.rows, self.system)
             self.system.take_limits(programme, at.lin.rows)
-        metric = left.barrier * self.inverse_width
-        zones = self.zones
-        if zones.count > 1:
-            flows = np.where(np.abs(flows) < LEAST_CURVATURE, np.maximum(flows, 0.0), flows)
-        self.straight &= self.long_steps < LONG_STEPS
-        for _ in range(SHIFT_TRIES):
-            columns = diagonal[: self.columns] + self.shift[zones.of_column] * metric
-            used = np.where(self.straight[zones.of_flow], np.maximum(flows, 0.0), flows)
+        metric, zero = left.barrier * self.inverse_width, np.zeros(len(at.u))
+        for _ in range(FACTORISATIONS_MAX):
+            columns = diagonal[: self.columns] + convexity.shift[self.zones.of_column] * metric
+            used = convexity.used(flows)
             self.system.factorise(columns, used, rows, limits)
-            if used.min(initial=0.0) >= 0.0:
-                break
-            if self.convexify(at.lin, flows) and (
-                zones.count == 1 or self.is_accurate(at, left, diagonal, flows)
-            ):
-                break
-        return diagonal
-
-    def is_accurate(self, at: Iterate, left: Open, diagonal: Floats, flows: Floats) -> bool:
-        """Whether the system can be solved; where it cannot, concave flows count as straight.
-
-        Pivots of the right signs may be next to nothing where curvature is about to change sign.
-        """
-        assert self.system is not None
-        zero = np.zeros(len(at.u))
-        self.direction(at, left, diagonal, (zero, zero))
-        if self.system.inaccuracy < USABLE:
-            return True
-        self.straight[self.zones.of_flow[flows < 0.0]] = True
-        self.long_steps[self.straight] = 0
-        return False
-
-    def convexify(self, lin: Linearisation, flows: Floats) -> bool:
-        """Whether the step minimises; where it would not, see to it in the zones concerned."""
-        assert self.system is not None
-        zones = self.zones
-        if zones.count == 1:
-            if self.system.is_convex():
-                return True
-            self.curved = True
-            self.shift = np.maximum(LEAST_SHIFT, SHIFT_GROWTH * self.shift)
-            return False
-        lacking = self.system.missing_pivots(zones.of_system(lin), zones.count)
-        if not lacking.sum():
-            return True
-        concave = np.bincount(zones.of_flow[flows < 0.0], minlength=zones.count) > 0
-        wrong = concave & (lacking > 0) & ~self.straight
-        self.straight |= wrong if wrong.any() else concave
-        self.long_steps[self.straight] = 0
-        return False
+            straight = used.min(initial=0.0) >= 0.0
+            if self.zones.count == 1 and not (straight or convexity.whole(self.system)):
+                continue
+            guess = self.direction(at, left, diagonal, (zero, zero))
+            if self.zones.count == 1 or straight or convexity.by_zone(self.system, at.lin, flows):
+                return diagonal, guess
+        return diagonal, self.direction(at, left, diagonal, (zero, zero))
 
     def direction(
         self, at: Iterate, left: Open, diagonal: Floats, goal: tuple[Floats, Floats]
@@ -317,11 +268,9 @@ class InteriorMethod:
         )
         return step
 
-    def improve(self, at: Iterate, left: Open, diagonal: Floats) -> Direction:
-        """Predictor, corrector, and centrality correctors as long as they lengthen the step."""
+    def improve(self, at: Iterate, left: Open, diagonal: Floats, guess: Direction) -> Direction:
+        """From the predictor to the corrector, and more of them as long as they lengthen it."""
         has = (at.lower_price > 0, at.upper_price > 0)
-        zero = np.zeros(len(at.u))
-        guess = self.direction(at, left, diagonal, (zero, zero))
         product = [
             (left.to_lower + guess.primal * guess.u)
             * (at.lower_price + guess.dual * guess.lower_price),
@@ -335,7 +284,7 @@ class InteriorMethod:
         barrier = left.barrier * share**3
         keep = KEEP_BARRIER
         if self.zones.count > 1:
-            keep = KEEP_BARRIER_STRAIGHT if self.straight.any() else KEEP_BARRIER_EXACT
+            keep = KEEP_BARRIER_STRAIGHT if self.convexity.straight.any() else KEEP_BARRIER_EXACT
         least = min(keep * float(np.abs(left.dual).max(initial=0.0)), left.barrier)
         barrier = max(barrier, least, LEAST_BARRIER)
         goal = (
@@ -389,7 +338,7 @@ class InteriorMethod:
                 ahead, price_ahead = ways[0][place] * step.u, ways[1][place]
                 rows_ahead, limits_ahead = ways[1][zones.of_row], ways[1][of_limit]
         u, state, share = self.flow_at(at, ahead)
-        self.learn(ways.min(axis=0) * share)
+        self.convexity.learn(ways.min(axis=0) * share)
         moved = Iterate(
             u=u,
             lower_price=at.lower_price + price_ahead * step.lower_price,
@@ -415,14 +364,6 @@ class InteriorMethod:
             some = np.flatnonzero(has & (change < 0))
             np.minimum.at(way, zone[some], distance[some] / -change[some])
         return ways
-
-    def learn(self, way: Floats) -> None:
-        """Convexify more in zones that stop a step short, and less in those that do not."""
-        more, less = way < SHORT_STEP, way > LONG_STEP
-        lower = np.where(self.shift > LEAST_SHIFT, self.shift / SHIFT_GROWTH, 0.0)
-        higher = np.maximum(LEAST_SHIFT, SHIFT_GROWTH * self.shift)
-        self.shift = np.where(more, higher, np.where(less, lower, self.shift))
-        self.long_steps = np.where(less, self.long_steps + 1, 0)
 
     def flow_at(self, at: Iterate, ahead: Floats) -> tuple[Floats, AcState, float]:
         """Go ahead, or only a share of the way where that has no AC solution."""

@@ -78,8 +78,8 @@ def test_pivots_say_which_zone_is_concave() -> None:
     assert np.flatnonzero(lacking[1:]).tolist() == [CONCAVE - 1]
     assert lacking.sum() > 0
     assert not system.is_convex()
-    assert not method.convexify(at.lin, flows)
-    assert np.flatnonzero(method.straight).tolist() == [CONCAVE]
+    assert not method.convexity.by_zone(system, at.lin, flows)
+    assert np.flatnonzero(method.convexity.straight).tolist() == [CONCAVE]
 
 
 def test_zones_have_steps_of_their_own() -> None:
@@ -87,13 +87,13 @@ def test_zones_have_steps_of_their_own() -> None:
     method = InteriorMethod(problem)
     at = method.start(None)
     left = method.residuals(at)
-    step = method.improve(at, left, method.factorise(at, left))
+    step = method.improve(at, left, *method.factorise(at, left))
     ways = method.ways(at, left, step)
     assert ways[0].min() == pytest.approx(step.primal)
     assert ways[1].min() == pytest.approx(step.dual)
-    method.shift = np.full(ZONES + 1, 8.0)
-    method.learn(np.array([1.0, 0.05, 0.5, 1.0]))
-    assert method.shift.tolist() == [2.0, 32.0, 8.0, 2.0]
+    method.convexity.shift = np.full(ZONES + 1, 8.0)
+    method.convexity.learn(np.array([1.0, 0.05, 0.5, 1.0]))
+    assert method.convexity.shift.tolist() == [2.0, 32.0, 8.0, 2.0]
 
 
 def test_limits_that_join_do_not_lift_the_barrier() -> None:

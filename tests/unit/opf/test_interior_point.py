@@ -76,7 +76,7 @@ def see_curvature(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
     def curved(method: InteriorMethod, *values: Any) -> Any:
         diagonal = factorise(method, *values)
-        method.curved = True
+        method.convexity.met = True
         seen.append(True)
         return diagonal
 

@@ -7,6 +7,7 @@ import cap, export cap. Lower bounds are written negated, so every limit reads `
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,9 @@ from opf.power_flow import AcState, NodalSolver
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Complexes = NDArray[np.complex128]
+
+# Gradients found at once: what lies between a limit and its gradient takes four times its memory.
+LIMITS_AT_ONCE: Final = 500
 
 VOLTAGE_UPPER, VOLTAGE_LOWER, CURRENT_FROM, CURRENT_TO, IMPORT_CAP, EXPORT_CAP = range(6)
 
@@ -197,6 +201,20 @@ def limit_gradients(
     -------
     (dp, dq) : ndarray, shape (nodes, k)
     """
+    nodes, count = solver.grid.node_count, len(chosen)
+    dp, dq = np.empty((nodes, count)), np.empty((nodes, count))
+    for first in range(0, count, LIMITS_AT_ONCE):
+        some = slice(first, first + LIMITS_AT_ONCE)
+        dp[:, some], dq[:, some] = _gradients_at_once(
+            solver, state, limits, chosen[some], periods[some]
+        )
+    return dp, dq
+
+
+def _gradients_at_once(
+    solver: NodalSolver, state: AcState, limits: LimitSet, chosen: Ints, periods: Ints
+) -> tuple[Floats, Floats]:
+    """As `limit_gradients`, of as many as memory holds in between."""
     grid = solver.grid
     nodes = grid.node_count
     count = len(chosen)

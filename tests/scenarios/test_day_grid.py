@@ -6,7 +6,7 @@ The schedule is put together from the study folders and awards of the rounds, as
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -114,9 +114,11 @@ def test_the_schedule_breaks_no_limit_in_pandapower(any_day: FinishedDay) -> Non
     assert worst_percent <= LOADING_TOLERANCE_PERCENT
 
 
-@pytest.mark.parametrize("name", ["summer", "winter"])
-def test_without_the_market_limits_break_as_the_report_counts(name: str, days: Any) -> None:
-    day = days.finished(name)
+@pytest.mark.parametrize("name", ["summer", pytest.param("winter", marks=pytest.mark.long)])
+def test_without_the_market_limits_break_as_the_report_counts(
+    name: str, day_of: Callable[[str], FinishedDay]
+) -> None:
+    day = day_of(name)
     grid = grid_of(day.feeder)
     net = grid.net
     net.storage[["p_mw", "q_mvar"]] = 0.0

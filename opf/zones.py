@@ -81,9 +81,21 @@ def zones_at_transformers(grid: Grid) -> Zones:
 
 
 def zones_by_size(grid: Grid, count: int) -> Zones:
-    """Cut at bridges into about ``count`` zones of similar size, from the far ends up."""
+    """Cut at bridges into ``count`` zones of similar size, from the far ends up.
+
+    A grid with too few bridges is cut into fewer.
+    """
     span = _span(grid)
     goal = max(grid.node_count // (count + 1), 1)
+    tops = _cuts(grid, span, goal, count)
+    while len(tops) < count and goal > 1:
+        goal = goal * 4 // 5
+        tops = _cuts(grid, span, goal, count)
+    return _zones(grid, span, np.array(sorted(tops), dtype=np.int64))
+
+
+def _cuts(grid: Grid, span: _Spanning, goal: int, count: int) -> list[int]:
+    """Highest nodes of at most ``count`` parts of about ``goal`` nodes."""
     weight = np.ones(grid.node_count, dtype=np.int64)
     tops: list[int] = []
     for node in span.order[:0:-1].tolist():
@@ -91,7 +103,7 @@ def zones_by_size(grid: Grid, count: int) -> Zones:
             tops.append(node)
         else:
             weight[span.above[node]] += weight[node]
-    return _zones(grid, span, np.array(sorted(tops), dtype=np.int64))
+    return tops
 
 
 def find_zones(grid: Grid) -> Zones:

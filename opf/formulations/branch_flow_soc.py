@@ -85,15 +85,9 @@ def _approximation(problem: Problem, programme: ConeProgramme, found: ConeOptimu
     res = problem.resources
     x = np.clip(found.x, res.lower, res.upper)
     scarcity = problem.case.limits.scarcity_price_eur_per_mwh
-    state, _ = solve_ac(problem, x)
-    every = np.argwhere(found.limit_price > 0)
-    first = linearise(problem, state, {(int(k), int(t)) for k, t in every})
-    price = found.limit_price[first.chosen, first.period] * first.scale
-    pairs = {
-        (int(k), int(t))
-        for k, t, value in zip(first.chosen, first.period, price, strict=True)
-        if value > PRICED_ABOVE * scarcity
-    }
+    price = found.limit_price * problem.merit_scale[:, None]
+    priced = np.argwhere(price > PRICED_ABOVE * scarcity)
+    pairs = {(int(k), int(t)) for k, t in priced}
 
     def at(decision: Floats) -> Linearisation:
         return linearise(problem, solve_ac(problem, decision)[0], pairs)

@@ -27,7 +27,6 @@ Row = dict[str, str]
 PAGE: Final = REPOSITORY / "docs" / "growth.md"
 BEGIN, END = "<!-- begin of {} -->", "<!-- end of {} -->"
 CUT: Final = "1-MVLV cut to"
-WARM: Final = 1 / 3
 CLEARED: Final = ("certified", "certified_with_slack")
 
 
@@ -205,19 +204,18 @@ def area_cost(rows: Sequence[Row], needs: Needs) -> tuple[float, float, str]:
     return time.at(size), memory.at(size) / 1024, beyond
 
 
-def clearing_needs(cold_s: float, peak_gib: float, warm: float, needs: Needs) -> list[str]:
-    """Return what follows from the cost of one area, a warm round taking a share, as text."""
-    ahead = needs.areas * cold_s
+def clearing_needs(area_s: float, peak_gib: float, needs: Needs) -> list[str]:
+    """Return what follows from the cost of one area, cleared each time from the start, as text."""
+    ahead = needs.areas * area_s
     cores = math.ceil(ahead / needs.efficiency / needs.gate_s)
     intraday = math.ceil(ahead / needs.efficiency / needs.intraday_s)
-    again = math.ceil(ahead * warm / needs.efficiency / needs.intraday_s)
     return [
-        f"{cold_s:,.0f} s",
+        f"{area_s:,.0f} s",
         f"{peak_gib:,.1f} GiB",
         f"{ahead / 3600:,.1f} core h",
         f"{cores}",
-        f"{intraday}" if warm == 1.0 else f"{intraday} cold, {again} warm",
-        f"{needs.rounds * ahead * warm / 3600:,.0f} core h",
+        f"{intraday}",
+        f"{needs.rounds * ahead / 3600:,.0f} core h",
         f"{max(cores, intraday) * peak_gib:,.0f} GiB",
     ]
 
@@ -228,7 +226,7 @@ def clearing_text(rows: Sequence[Row], needs: Needs) -> str:
     cone = only(rows, "cone")
     slower = (float(cone["processor_s"]), float(cone["peak_mib"]) / 1024)
     names = [
-        "processor time of one area, 96 periods, cold",
+        "processor time of one area, 96 periods",
         "memory of its worker",
         f"all {needs.areas} areas, day-ahead",
         f"cores for day-ahead within {needs.gate_s / 60:.0f} min",
@@ -236,8 +234,8 @@ def clearing_text(rows: Sequence[Row], needs: Needs) -> str:
         f"{needs.rounds} intraday rounds a day",
         "memory of all workers",
     ]
-    ours = clearing_needs(cold, peak_gib, WARM, needs)
-    found = zip(names, ours, clearing_needs(*slower, 1.0, needs), strict=True)
+    ours = clearing_needs(cold, peak_gib, needs)
+    found = zip(names, ours, clearing_needs(*slower, needs), strict=True)
     return "\n".join(
         [
             f"| what | {basis} | as one cone programme, measured once |\n|---|---|---|",

@@ -194,8 +194,12 @@ def write_year(folder: Path) -> Path:
 
 
 def start_sweep(spec: Path, out: Path, *words: str) -> subprocess.Popen[bytes]:
-    """Start the sweep as a person would, in a process group of its own."""
+    """Start the sweep as a person would, in a process group of its own that hears Ctrl-C.
+
+    Who runs in the background of a shell inherits that it is ignored.
+    """
     command = [sys.executable, "-m", "dso.cli.main", "sweep", str(spec), "--out", str(out)]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     return subprocess.Popen([*command, "--quiet", *words], start_new_session=True)
 
 
@@ -224,6 +228,8 @@ def measure_year() -> str:
             os.killpg(process.pid, (signal.SIGINT, signal.SIGKILL, signal.SIGTERM)[number])
             process.wait()
             kept.append(finished(place / "cluster"))
+            if kept[-1] == YEAR_DAYS:
+                raise SystemExit(f"stop {number + 1} did not stop the sweep")
             say(f"stopped with {kept[-1]} days done")
         if start_sweep(spec, place / "cluster", *on_cluster).wait() not in (0, 3):
             raise SystemExit("the continued sweep failed")

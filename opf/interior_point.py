@@ -394,7 +394,9 @@ class InteriorMethod:
         room, slack = slice(own, own + count), slice(own + count, own + 2 * count)
         at.u[room] /= ratio
         at.u[slack] /= ratio
-        price = np.where(at.limit_price < 0.5 * self.scarcity, ratio, 1.0) * at.limit_price
+        worth = ratio * at.limit_price
+        in_use = np.maximum(worth, at.limit_price) >= 0.5 * self.scarcity
+        price = np.where(in_use, at.limit_price, worth)
         at.lower_price[room] *= price / at.limit_price
         at.lower_price[slack] -= price - at.limit_price
         at.limit_price = price

@@ -187,3 +187,24 @@ def test_the_pattern_takes_what_is_negligible_and_nothing_more() -> None:
     assert wider.take_limits(problem.programme, lin.rows)
     assert len(wider.pattern) == lin.rows.by_flow.nnz
     assert system.pattern.tolist() == wider.pattern.tolist()
+
+
+def test_a_new_scale_keeps_what_a_limit_is_worth() -> None:
+    problem = overvoltage()
+    method = InteriorMethod(problem)
+    at = method.start(problem.resources.upper.copy())
+    assert len(at.limit_price) > 1
+    own, count = len(method.own_lower), len(at.limit_price)
+    room, slack = slice(own, own + count), slice(own + count, own + 2 * count)
+    # one that would cost more than the scarcity price in the new unit keeps its own
+    at.limit_price[0] = 0.4 * method.scarcity
+    at.lower_price[room] = at.limit_price
+    at.lower_price[slack] = method.scarcity - at.limit_price
+    price, left, products = at.limit_price.copy(), at.u[room].copy(), at.u * at.lower_price
+    at = method.rescale(at, np.full(count, 3.0))
+    assert at.limit_price[0] == price[0]
+    np.testing.assert_allclose(at.limit_price[1:], 3.0 * price[1:])
+    np.testing.assert_allclose(at.u[room], left / 3.0)
+    np.testing.assert_allclose((at.u * at.lower_price)[room][1:], products[room][1:])
+    np.testing.assert_allclose(at.lower_price[slack], method.scarcity - at.limit_price)
+    assert (at.lower_price[slack] > 0.0).all()

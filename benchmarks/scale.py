@@ -34,7 +34,8 @@ RURAL: Final = "1-MVLV-rural-all-2-sw"
 SUNNY: Final = "2016-07-25"
 DAYS: Final = (
     (RURAL, "2016-06-29"), (RURAL, SUNNY), (RURAL, "2016-01-16"),
-    ("1-MVLV-urban-all-0-sw", SUNNY),
+    ("1-MVLV-urban-all-0-sw", SUNNY), ("1-MVLV-comm-all-2-sw", SUNNY),
+    ("1-MVLV-semiurb-all-2-sw", SUNNY), ("1-MVLV-rural-all-0-sw", SUNNY),
 )  # fmt: skip
 GROWTH: Final = (5, 10, 20, 45, 90)
 FORECAST_CHANGE: Final = 0.05

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +16,9 @@ from data.records.settlement import SettlementCase
 from data.units import MICRO_PER_UNIT, WH_PER_MWH
 from dso.cycles.plan import DayPlan
 from dso.cycles.reserved import contracts_in_force
+from dso.cycles.schedule import Schedule
+from dso.cycles.stages import Desk
+from dso.cycles.timetable import FLEXIBILITY_PURCHASE, purchase_gate
 from dso.flexibility.activations import (
     Metered,
     activations_of,
@@ -26,6 +30,7 @@ from flexibility.procurement.border import LocalIsps, from_watt
 from flexibility.procurement.records import FlexOrder, ReservationUpdate
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 PURCHASE_FOLDER: Final = "flexibility"
 
 
@@ -36,6 +41,21 @@ def read_bought(plan: DayPlan) -> tuple[FlexOrder, ...]:
         return ()
     isps = LocalIsps.of(plan.periods, plan.delivery.timezone)
     return tuple(_order(plain, isps) for plain in json.loads(path.read_text(encoding="utf-8")))
+
+
+def bought_before(desk: Desk, gate: datetime) -> tuple[FlexOrder, ...]:
+    """Return what was bought for a day at a gate before another one; nothing where it was not."""
+    plan = desk.plan
+    at = plan.feeder.purchase_at
+    if at is None or purchase_gate(plan.rules, plan.delivery.day, at) >= gate:
+        return ()
+    return read_bought(plan) if desk.is_done(FLEXIBILITY_PURCHASE) else ()
+
+
+def where_known(desk: Desk, schedule: Schedule) -> Bools:
+    """Return the periods whose binding clearing knew what was bought, shape (periods,)."""
+    knew = [at.number for at in desk.plan.rounds() if bought_before(desk, at.gate)]
+    return np.isin(schedule.source, knew)
 
 
 def _order(plain: dict[str, Any], isps: LocalIsps) -> FlexOrder:
@@ -85,32 +105,57 @@ def ordered_injection(bought: Sequence[FlexOrder], orders: Sequence[Order], coun
     return found
 
 
-def free_what_is_called(
-    plan: DayPlan, bought: Sequence[FlexOrder], orders: Sequence[Order]
+def free_what_is_ordered(
+    plan: DayPlan, bought: Sequence[FlexOrder], orders: Sequence[Order], known: Bools
 ) -> tuple[Order, ...]:
-    """Return orders whose reserved capacity may be used as far as their contracts are called.
+    """Return orders as devices answer to them: what was ordered of them they may do.
 
-    Of a storage's energy no more is freed than was kept: that of the longest call.
+    A load may drop what it is to take at least, and take what was kept free for it; a storage may
+    use the capacity reserved under a contract that was called, of its energy no more than was
+    kept, that of the longest call. Generation follows its setpoint as far as its resource allows.
+
+    Parameters
+    ----------
+    plan : DayPlan
+        The day.
+    bought : sequence of FlexOrder
+        What was bought.
+    orders : sequence of Order
+        The terms last in force.
+    known : ndarray of bool, shape (periods,)
+        Where the clearing that they are from knew what was bought.
     """
-    calls = [each for each in bought if each.contract is not None and not each.offer]
-    if not calls:
-        return tuple(orders)
+    calls = [each for each in bought if is_call(each)]
     hours = {contract.id: contract.duration_h_max for contract in contracts_in_force(plan)}
     freed = {order.asset: order for order in orders if order.asset is not None}
+    for each in bought:
+        order, power = freed.get(each.connection), each.ordered_mw
+        if isinstance(order, DemandOrder):
+            freed[each.connection] = _freed_demand(order, power, known)
     for call in calls:
         order = freed.get(call.connection)
-        if order is not None:
+        if isinstance(order, StorageOrder):
             longest = hours.get(call.contract or "", 0.0)
             freed[call.connection] = _freed(order, call.ordered_mw, longest, plan.periods.mtu_h)
     return tuple(freed.get(order.asset or "", order) for order in orders)
 
 
-def _freed(order: Order, called_mw: Floats, longest_h: float, mtu_h: float) -> Order:
+def is_call(order: FlexOrder) -> bool:
+    """Tell whether an order calls the capacity reserved under a contract."""
+    return order.contract is not None and not order.offer
+
+
+def _freed_demand(order: DemandOrder, ordered_mw: Floats, known: Bools) -> DemandOrder:
+    up, down = np.maximum(ordered_mw, 0.0), np.where(known, np.maximum(-ordered_mw, 0.0), 0.0)
+    order = replace(order, p_mw_min=np.maximum(order.p_mw_min - up, 0.0))
+    if not down.any():
+        return order
+    more = replace(order.steps[-1], p_mw=down)
+    return replace(order, steps=(*order.steps, more))
+
+
+def _freed(order: StorageOrder, called_mw: Floats, longest_h: float, mtu_h: float) -> StorageOrder:
     up, down = np.maximum(called_mw, 0.0), np.maximum(-called_mw, 0.0)
-    if isinstance(order, DemandOrder):
-        return replace(order, p_mw_min=np.maximum(order.p_mw_min - up, 0.0))
-    if not isinstance(order, StorageOrder):
-        return order  # generation follows its setpoint as far as its resource allows
     up_mwh, down_mwh = (
         min(float(power.sum()) * mtu_h, float(power.max()) * longest_h) for power in (up, down)
     )

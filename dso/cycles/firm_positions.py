@@ -33,6 +33,8 @@ from dso.cycles.clearing_files import head_rows
 Floats = NDArray[np.float64]
 # Between the id of the order and the bus of a firm part.
 AT: Final = "@"
+# Begins the id of power that was bought beside the market, where it stands in a round.
+BOUGHT: Final = "bought/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,11 @@ def is_traded_again(order: Order) -> bool:
 def is_firm(order: Order) -> bool:
     """Tell whether an order is a part made here."""
     return AT in order.id
+
+
+def is_bought(order: Order) -> bool:
+    """Tell whether an order is flexibility that was bought, and no position of the market."""
+    return order.id.startswith(BOUGHT)
 
 
 def firm_parts(

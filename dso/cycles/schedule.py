@@ -22,7 +22,7 @@ from dso.cycles.clearing_files import (
     read_fixed,
     read_status,
 )
-from dso.cycles.firm_positions import FirmPart, firm_parts, is_traded_again
+from dso.cycles.firm_positions import FirmPart, firm_parts, is_bought, is_traded_again
 from dso.cycles.plan import DayPlan, Round
 from flexibility.battery import Battery, next_energy_mwh
 from flexibility.offers import ENERGY_TOLERANCE_MWH, splice_orders
@@ -59,12 +59,14 @@ class Schedule:
     fixed: NetworkProfiles
     source: Ints
 
-    def energy_mwh(self, before: int) -> tuple[dict[str, float], tuple[str, ...]]:
+    def energy_mwh(
+        self, before: int, bought_mw: Floats | None = None
+    ) -> tuple[dict[str, float], tuple[str, ...]]:
         """Return the energy of each storage at the start of a period, and remarks.
 
-        Follows the positions from the day's start. Positions of two clearings need not fit
-        together where one of them was not certified: then the energy is kept in its bounds and a
-        remark says so.
+        Follows the positions from the day's start, with the power bought beside them (rows as
+        ``orders``). Positions of two clearings need not fit together where one of them was not
+        certified: then the energy is kept in its bounds and a remark says so.
         """
         energies: dict[str, float] = {}
         remarks = []
@@ -73,12 +75,12 @@ class Schedule:
                 continue
             battery, energy, cut = Battery.of_order(order), order.energy_mwh_start, 0.0
             for period in range(before):
+                charge, discharge = self.charge_mw[row, period], self.discharge_mw[row, period]
+                if bought_mw is not None and bought_mw[row, period] != 0.0:
+                    net = discharge - charge + bought_mw[row, period]
+                    charge, discharge = max(-net, 0.0), max(net, 0.0)
                 reached = next_energy_mwh(
-                    battery,
-                    energy,
-                    float(self.charge_mw[row, period]),
-                    float(self.discharge_mw[row, period]),
-                    self.periods.mtu_h,
+                    battery, energy, float(charge), float(discharge), self.periods.mtu_h
                 )
                 energy = min(max(reached, order.energy_mwh_min), order.energy_mwh_max)
                 cut = max(cut, abs(energy - reached))
@@ -160,7 +162,8 @@ def last_terms(plan: DayPlan, schedule: Schedule) -> tuple[Order, ...]:
     for at in plan.rounds():
         if at.number in used:
             folder = plan.out / INTRADAY / at.label
-            orders = splice_orders(orders, read_book(folder, plan.network, at.periods))
+            book = read_book(folder, plan.network, at.periods)
+            orders = splice_orders(orders, [order for order in book if not is_bought(order)])
     return orders
 
 

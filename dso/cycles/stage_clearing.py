@@ -22,6 +22,8 @@ from dso.cycles.booked_orders import (
     restate,
     rows_sha256,
 )
+from dso.cycles.bought import bought_before
+from dso.cycles.bought_rounds import keep_bought, standing_at, with_bought
 from dso.cycles.case import Book, expected_profiles, make_case
 from dso.cycles.clearing_files import (
     CLEARING,
@@ -41,8 +43,10 @@ from dso.cycles.reserved import reserve_round
 from dso.cycles.schedule import Schedule
 from dso.cycles.stage_forecast import FORECAST_FOLDER, day_ahead_forecast, intraday_forecast
 from dso.cycles.stages import Desk
+from dso.cycles.timetable import FLEXIBILITY_PURCHASE
 from dso.cycles.uncertainty import secured_case
 from flexibility.offers import make_intraday_orders
+from flexibility.procurement.records import FlexOrder
 from ledger_adapter.batches import batch_for_clearing, files_root, read_records
 from opf.clearing import clear_case
 from opf.infeasible import infeasible_result
@@ -90,13 +94,16 @@ def run_round(desk: Desk, at: Round, *, withheld: str = "") -> str:
     received = updates_by(desk.plan, at.gate)
     if received.updates:
         inputs["messages"] = received.sha256
+    bought = bought_before(desk, at.gate)
+    if bought:
+        inputs["purchase"] = desk.output_of(FLEXIBILITY_PURCHASE)
 
     def clear_round(folder: Path) -> Batch:
         place = folder / INTRADAY / at.label
         schedule = desk.positions.before(desk.plan, at, inputs["before"])
         restated = restate(desk.plan, schedule.orders, rows)
         case, notes = _round_case(
-            desk.plan, at, schedule, day_ahead_forecast(desk), restated, received
+            desk.plan, at, schedule, day_ahead_forecast(desk), restated, received, bought
         )
         write_study(case, place, desk.plan.feeder.network, order_rules=desk.plan.rules.order_rules)
         result = _clear(desk, case, place, binding_periods=at.binding, withheld=withheld)
@@ -133,20 +140,21 @@ def _round_case(
     day_ahead: Forecast,
     restated: Booked,
     received: Received,
+    bought: Sequence[FlexOrder],
 ) -> tuple[ClearingCase, dict[str, object]]:
     """Make the case of a round, and tell what it rests on.
 
     Orders that were restated for the round stand in place of the day-ahead ones of their id.
     """
     stated = {order.id: order for order in restated.orders}
-    orders = tuple(stated.get(order.id, order) for order in schedule.orders)
+    standing = standing_at(plan, schedule, at.first, bought)
+    orders = tuple(stated.get(order.id, order) for order in standing.orders)
     forecast = intraday_forecast(plan, day_ahead, at)
-    energy_mwh, cuts = schedule.energy_mwh(at.first)
     book = make_intraday_orders(
         day_ahead=[order for order in orders if is_traded_again(order)],
         forecast=forecast,
         periods=at.periods,
-        energy_mwh=energy_mwh,
+        energy_mwh=standing.energy_mwh,
         policy=plan.feeder.offers,
         submitted_at=at.gate,
     )
@@ -156,21 +164,27 @@ def _round_case(
         _by_id(keep_booked_terms(orders, book.orders, at.first), rest_of_firm(orders, at.first)),
         received.updates,
     )
+    kept = keep_bought(plan, at, reserved.orders, bought, restated, received.updates)
+    positions = Book(
+        orders=kept.orders,
+        position_mw=schedule.position_mw[:, at.first :],
+        position_mvar=schedule.position_mvar[:, at.first :],
+    )
     case = make_case(
         plan,
         name=f"{plan.feeder.id} {plan.delivery.day} intraday {at.label}",
         periods=at.periods,
         profiles=expected_profiles(plan, forecast, at.gate),
-        book=Book(
-            orders=reserved.orders,
-            position_mw=schedule.position_mw[:, at.first :],
-            position_mvar=schedule.position_mvar[:, at.first :],
-        ),
+        book=with_bought(positions, at, plan.network, schedule, bought),
     )
     case, margins = secured_case(plan, case, forecast, at.gate)
     notes = describe_forecast(forecast) | margins
     notes["fallbacks"] = [*forecast.fallbacks, *margins.get("fallbacks", ())]
-    notes["remarks"] = [*cuts, *book.remarks, *reserved.remarks, *received.left_out]
+    notes["remarks"] = [
+        *standing.cuts, *book.remarks, *reserved.remarks, *kept.remarks, *received.left_out,
+    ]  # fmt: skip
+    if bought:
+        notes["bought"] = [each.reference for each in bought]
     if restated != Booked():
         notes["book"] = restated.plain()
     return canonical_case(case), notes

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from data.canonical import pretty_json, write_atomically
 from data.csv_table import Column, table_bytes
 from data.records.dispatch import Delivery, Setpoint
+from data.records.order import Order
 from data.units import quantise_mw
 from dispatch.setpoints import setpoints_from_position
 from dispatch.simulated_fleet import simulate_fleet
-from dso.cycles.bought import free_what_is_called, ordered_injection, read_bought
+from dso.cycles.bought import free_what_is_ordered, ordered_injection, read_bought, where_known
 from dso.cycles.firm_positions import told_to_firm
 from dso.cycles.forecast_files import write_feeder_totals
 from dso.cycles.grid_replay import AssetPower, replay, write_replays
@@ -24,6 +25,7 @@ from dso.cycles.schedule import Schedule, day_ahead_schedule, final_schedule, la
 from dso.cycles.stage_forecast import FORECAST_FOLDER, day_ahead_forecast
 from dso.cycles.stages import Desk
 from dso.cycles.timetable import FLEXIBILITY_PURCHASE
+from flexibility.procurement.records import FlexOrder
 
 Floats = NDArray[np.float64]
 DISPATCH_FOLDER: Final = "dispatch"
@@ -52,7 +54,7 @@ def run_dispatch(desk: Desk, clearing_sha256: str) -> str:
         )
         deliveries = simulate_fleet(
             setpoints=setpoints,
-            orders=free_what_is_called(plan, bought, last_terms(plan, schedule)),
+            orders=_terms_of_devices(desk, schedule, bought),
             recorded_mw=truth_of_assets(plan) | told_to_firm(schedule.orders),
             day=plan.delivery.day,
         )
@@ -63,6 +65,15 @@ def run_dispatch(desk: Desk, clearing_sha256: str) -> str:
     done = desk.run_stage("dispatch", inputs, work)
     desk.progress.step("devices and replays")
     return done
+
+
+def _terms_of_devices(
+    desk: Desk, schedule: Schedule, bought: Sequence[FlexOrder]
+) -> tuple[Order, ...]:
+    terms = last_terms(desk.plan, schedule)
+    if not bought:
+        return terms
+    return free_what_is_ordered(desk.plan, bought, terms, where_known(desk, schedule))
 
 
 def write_delivery(

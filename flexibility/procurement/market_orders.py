@@ -256,7 +256,7 @@ def _scaled(price_micro_eur: int, steps: int) -> int:
     return round_half_even(Fraction(price_micro_eur * steps, FACTOR_STEPS))
 
 
-def fixed_order(order: FlexOrder, sign: float) -> Order | None:
+def fixed_order(order: FlexOrder, sign: float) -> GenerationOrder | DemandOrder | None:
     """Return the part of an order in one direction as power that is not chosen any more.
 
     ``sign`` +1: its injection as generation, -1: its withdrawal as demand; None where it has none.

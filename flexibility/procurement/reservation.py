@@ -118,8 +118,8 @@ def _limited(
         case GenerationOrder() | DemandOrder():
             # generation that makes room upward, demand that makes room downward: sell less
             if injects == isinstance(order, GenerationOrder):
-                return _capped(order, reserved_mw, tell)
-            return _floored(order, reserved_mw, tell)
+                return capped(order, reserved_mw, tell)
+            return floored(order, reserved_mw, tell)
         case StorageOrder():
             return _storage(order, contract, reserved_mw, tell)
         case ShiftOrder():
@@ -146,7 +146,7 @@ def _limited(
 Tell = Callable[[Floats], None]
 
 
-def _capped(
+def capped(
     order: GenerationOrder | DemandOrder, reserved_mw: Floats, tell: Tell
 ) -> GenerationOrder | DemandOrder:
     """Take the reservation off the far end of the price curve."""
@@ -161,7 +161,7 @@ def _capped(
     return replace(order, steps=tuple(steps))
 
 
-def _floored(
+def floored(
     order: GenerationOrder | DemandOrder, reserved_mw: Floats, tell: Tell
 ) -> GenerationOrder | DemandOrder:
     """Make so much of it must-run or must-take that the reservation can be dropped."""

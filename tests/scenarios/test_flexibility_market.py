@@ -18,7 +18,9 @@ from data.units import energy_wh
 from dso.cli.main import main
 from dso.config import load_feeder, load_market
 from dso.cycles.bought import read_bought, settle_bought
-from dso.cycles.plan import plan_day
+from dso.cycles.grid_replay import AssetPower, broken_limits, replay
+from dso.cycles.plan import DayPlan, plan_day
+from dso.cycles.schedule import final_schedule
 from dso.cycles.settlement_case import settlement_case
 from dso.settlement import settle_folder, write_settlement_case
 from tests.support.small_market import FEEDER, hashed_files, write_tight_configs
@@ -46,14 +48,23 @@ def _offer(name: str, load: int, *options: dict[str, Any], **changed: Any) -> di
 
 
 NOON = {
-    "price_eur_per_mwh": 150, "min_activation_factor": 0.1,
+    "price_eur_per_mwh": 150, "min_activation_factor": 0.5,
     "isps": [{"power_w": -60000, "start": 38, "duration": 8}],
 }  # fmt: skip
-EVENING = NOON | {"isps": [{"power_w": -60000, "start": 76, "duration": 9}]}
+EVENING = NOON | {
+    "min_activation_factor": 1,
+    "isps": [{"power_w": -15000, "start": 76, "duration": 9}],
+}
+# Of a load that the market clears, too: more than it was left with by the day ahead.
+OWN = {
+    "price_eur_per_mwh": 100,
+    "isps": [{"power_w": -19000, "start": 77, "duration": 7}],
+}  # fmt: skip
 FILES: dict[str, object] = {
     "20160119T1300Z-supplier.json": [
         _offer("noon", 14, NOON),
         _offer("evening", 15, EVENING),
+        _offer("own", 16, OWN, participant="aggregator-north"),
         _offer("dear", 13, EVENING | {"price_eur_per_mwh": 1500}),
         _offer("foreign", 10, EVENING, participant="aggregator-north"),
     ],
@@ -76,6 +87,18 @@ def _simulate(folder: Path, configs: Path) -> int:
         ["simulate", "--from", DAY, "--days", "1", "--feeder", FEEDER, "--configs", str(configs),
          "--out", str(folder / "out"), "--keys", str(folder / "keys"), "--quiet"]
     )  # fmt: skip
+
+
+def _plan(market: Path) -> DayPlan:
+    day, configs = date.fromisoformat(DAY), market / "configs"
+    feeder = load_feeder(FEEDER, day, folder=configs)
+    rules = load_market(feeder.market, day, folder=configs)
+    return plan_day(day=day, out=_day(market), feeder=feeder, rules=rules)
+
+
+@pytest.fixture(scope="module")
+def plan(market: Path) -> DayPlan:
+    return _plan(market)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +125,7 @@ def test_what_the_day_ahead_market_left_is_bought_at_least_cost(market: Path) ->
     assert told["missing_before"]
     assert (told["missing"], told["fallbacks"]) == ([], [])
     orders = json.loads((place / "orders.json").read_text())
-    assert [order["flex_offer_message_id"] for order in orders] == ["noon", "evening"]
+    assert [order["flex_offer_message_id"] for order in orders] == ["noon", "evening", "own"]
     rejected = {each["message_id"]: each["rejection_reasons"] for each in told["rejections"]}
     assert set(rejected) == {"foreign"}  # and the late one was not looked at
     assert "load:10 is held by default-supplier" in rejected["foreign"][0]
@@ -116,7 +139,7 @@ def test_the_settlement_of_the_day_picks_the_orders_up(market: Path) -> None:
     for order in orders:
         (isps,) = order["isps"]
         mine = [row for row in rows if row["connection"] == order["connection"]]
-        assert {row["participant"] for row in mine} == {"default-supplier"}
+        assert {row["participant"] for row in mine} == {order["participant"]}
         assert len(mine) == isps["duration"]
         watt = -order["activation_factor"] * isps["power_w"]
         assert all(float(row["ordered_mw"]) == pytest.approx(watt / 1e6, abs=1e-6) for row in mine)
@@ -139,18 +162,99 @@ def test_the_settlement_of_the_day_picks_the_orders_up(market: Path) -> None:
     assert paid["penalty"] < 0 <= paid["flexibility"]
 
 
+ROUND = "clearing/intraday/20160119T2300Z"
+
+
+def test_the_round_after_the_purchase_knows_what_was_bought(market: Path, plan: DayPlan) -> None:
+    """Its own limits hold with it, by another power flow; the day ahead, without it, broke them."""
+    states = [
+        json.loads((_day(market) / folder / "summary.json").read_text())
+        for folder in ("clearing", ROUND)
+    ]
+    assert [state["status"] for state in states] == ["certified_with_slack", "certified"]
+    schedule = final_schedule(plan)
+    held = [
+        AssetPower(
+            asset=str(order.asset),
+            bus=order.buses[0][0],
+            injection_mw=schedule.position_mw[row],
+            injection_mvar=schedule.position_mvar[row],
+        )
+        for row, order in enumerate(schedule.orders)
+    ]
+    bought = [
+        AssetPower(
+            asset=order.reference,
+            bus=int(order.connection.removeprefix("load:")) + 1,
+            injection_mw=order.ordered_mw,
+            injection_mvar=np.zeros(len(plan.periods)),
+        )
+        for order in read_bought(plan)
+    ]
+
+    def broken(assets: list[AssetPower]) -> tuple[object, ...]:
+        return broken_limits(replay(plan.network, plan.limits, schedule.fixed, assets))
+
+    assert broken(held + bought) == ()
+    assert len(broken(held)) > 10  # what was bought carries the round
+
+
+def test_what_was_bought_is_no_trade_of_the_round_and_can_be_delivered(
+    market: Path, plan: DayPlan
+) -> None:
+    place = _day(market)
+    (own,) = [order for order in read_bought(plan) if order.connection == "load:16"]
+    sold = {
+        row["period_start"]: -float(row["injection_mw"])
+        for row in _rows(place / ROUND / "awards.csv")
+        if row["order"] == "load-0016"
+    }
+    before = {
+        row["period_start"]: -float(row["injection_mw"])
+        for row in _rows(place / "clearing/awards.csv")
+        if row["order"] == "load-0016"
+    }
+    labels = [plan.periods.labels()[k] for k in np.flatnonzero(own.ordered_mw)]
+    reduced = float(own.ordered_mw.max())
+    assert all(sold[label] >= reduced for label in labels)
+    assert all(before[label] < reduced for label in labels)  # the day ahead left it with less
+    trades = _rows(place / ROUND / "trades.csv")
+    assert {row["order"].partition("-")[0] for row in trades} == {"load"}
+    notes = json.loads((place / "forecast/intraday/20160119T2300Z.json").read_text())
+    assert notes["bought"] == [order.reference for order in read_bought(plan)]
+    # the load does as it was told: what it sold less what was bought
+    delivered = {
+        row["period_start"]: -float(row["delivered_mw"])
+        for row in _rows(place / "dispatch/delivery.csv")
+        if row["asset"] == "load:16"
+    }
+    for label in labels:
+        assert delivered[label] == pytest.approx(sold[label] - reduced, abs=2e-4)
+    balance: dict[tuple[str, str], int] = defaultdict(int)
+    for line in _rows(place / "settlement/lines.csv"):
+        balance[line["market"], line["period_start"]] += int(line["amount_micro_eur"])
+    assert {"da", "id/1", "imbalance"} <= {name for name, _ in balance}
+    assert set(balance.values()) == {0}
+
+
+def test_an_auditor_clears_the_round_again_from_its_folder_alone(market: Path) -> None:
+    place = _day(market)
+    assert main(
+        ["audit", "replay", str(place / "bundle"), "--key", str(place / "operator.vkey"),
+         "--run", "intraday-20160119T2300Z"]
+    ) == 0  # fmt: skip
+
+
 def test_the_same_days_again_change_nothing(market: Path) -> None:
     before = hashed_files(market / "out")
     assert _simulate(market, market / "configs") == 0
     assert hashed_files(market / "out") == before
 
 
-def test_what_is_delivered_is_paid_as_bid_and_is_no_imbalance(market: Path, tmp_path: Path) -> None:
+def test_what_is_delivered_is_paid_as_bid_and_is_no_imbalance(
+    plan: DayPlan, tmp_path: Path
+) -> None:
     """Meters that show what was sold less what was ordered earn the price of the orders."""
-    day, configs = date.fromisoformat(DAY), market / "configs"
-    feeder = load_feeder(FEEDER, day, folder=configs)
-    rules = load_market(feeder.market, day, folder=configs)
-    plan = plan_day(day=day, out=_day(market), feeder=feeder, rules=rules)
     bought = read_bought(plan)
     sold = {position.connection: position.id_wh for position in settlement_case(plan).positions}
     readings = {

@@ -103,8 +103,11 @@ def run(arguments: argparse.Namespace) -> int:
         reports = run_in_folder(
             jobs, arguments.out, cluster, rules=rules, listen=say_tally(quiet=arguments.quiet)
         )
-    ran = sum(report.ran for report in reports)
-    print(f"{len(reports)} tasks, {ran} done now, {len(reports) - ran} before")
+    undone = sum(not report.output_sha256 for report in reports)  # left no folder
+    ran = sum(report.ran for report in reports) - undone
+    before = len(reports) - ran - undone
+    left = f", {undone} left undone" if undone else ""
+    print(f"{len(reports)} tasks, {ran} done now, {before} before{left}")
     bad = [report for report in reports if report.status not in WELL]
     for report in bad:
         print(f"  {report.name}: {report.status}: {report.reason}")
@@ -207,7 +210,7 @@ def _scheduler(arguments: argparse.Namespace) -> int:
 
 def _worker(arguments: argparse.Namespace) -> int:
     from data.errors import InputError, Problem
-    from dso.cluster.open import refuse_memory
+    from dso.cluster.memory import refuse_memory
     from dso.cluster.stay import serve_workers
 
     refuse_memory(arguments.worker_memory)

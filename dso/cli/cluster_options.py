@@ -30,7 +30,8 @@ def add_cluster_options(parser: argparse.ArgumentParser, *, default: str | None 
     )  # fmt: skip
     parser.add_argument(
         "--attempts", type=int, default=3, metavar="N",
-        help="attempts at a task that meets a fault of its machine (default 3)",
+        help="attempts at a task that loses its worker or meets a fault there (default 3); "
+        "a scheduler at ADDRESS counts lost workers by its own --attempts",
     )  # fmt: skip
     parser.add_argument(
         "--patience-s", type=float, default=120.0, metavar="S",

@@ -20,8 +20,17 @@ from typing import Any, Final
 from data.errors import Problem, refuse_if_any
 from dso.clock import Stopwatch
 from dso.cluster.attempt import ATTEMPTS, run_job
-from dso.cluster.jobs import FAILED, REFUSED, Job, JobReport, read_report, readable_name
+from dso.cluster.jobs import (
+    FAILED,
+    POISONED,
+    REFUSED,
+    Job,
+    JobReport,
+    read_report,
+    readable_name,
+)
 from dso.cluster.open import Client, Cluster
+from dso.cluster.poisoned import poisoned_reason
 from dso.cluster.tally import Tally
 from dso.cluster.versions import installed_versions
 
@@ -30,6 +39,8 @@ POLL_S: Final = 0.5
 RETRY_CONNECT_S: Final = 0.5
 ASK_S: Final = 2.0
 ANSWER_S: Final = 10.0
+# Jobs that are asked for this soon after each other are equals; earlier ones go first.
+FIRST_COME: Final = "100ms"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +133,7 @@ def iterate_jobs(
     tally.before = len(there)
     yield from there
     for report in _drive(missing, cluster, chosen, tally, listen):
-        if report.status in (FAILED, REFUSED):
+        if report.status in (FAILED, REFUSED, POISONED):
             tally.failed += 1
         else:
             tally.done += 1
@@ -193,14 +204,17 @@ def connect(
 
 
 def _submit(client: Client, job: Job, cluster: Cluster, rules: Rules) -> Future:
+    from dask._task_spec import Task
+
     expected = None if cluster.local else dict(installed_versions())
-    return client.submit(
-        run_job,
-        job,
-        expected,
-        key=f"{job.kind}-{readable_name(job.name)}-{job.key[:16]}",
-        retries=rules.attempts_max - 1,
-        pure=False,
+    key = f"{job.kind}-{readable_name(job.name)}-{job.key[:16]}"
+    # The scheduler keeps "producers" until a worker is free, whatever their names and number.
+    # Others it hands out at once: they would wait behind a job at its worker, and each worker that
+    # this job loses would count against them, too.
+    make: Any = Task
+    task = make(key, run_job, job, expected, _data_producer=True)
+    return client.get(
+        {key: task}, key, sync=False, retries=rules.attempts_max - 1, fifo_timeout=FIRST_COME
     )
 
 
@@ -253,14 +267,14 @@ def _collect(
             watch.look(client)
             continue
         job = left[future.key]
-        report = _report_of(future, job)
+        report = _report_of(client, future, job)
         if report is None:
             return
         del left[future.key]
         yield job, report
 
 
-def _report_of(future: Future, job: Job) -> JobReport | None:
+def _report_of(client: Client, future: Future, job: Job) -> JobReport | None:
     """Return what a future says of its job; None where the connection took it away."""
     if future.status == "finished":
         try:
@@ -271,19 +285,21 @@ def _report_of(future: Future, job: Job) -> JobReport | None:
         return None if report is None else dataclasses.replace(report, ran=True)
     if future.status != "error":
         return None
-    reason = _fault(future.exception(timeout=ANSWER_S))
+    status, reason = _fault(client, future.exception(timeout=ANSWER_S))
     return JobReport(
-        name=job.name, key=job.key, status=REFUSED, reason=reason, output_sha256="", ran=True
+        name=job.name, key=job.key, status=status, reason=reason, output_sha256="", ran=True
     )
 
 
-def _fault(error: BaseException | None) -> str:
+def _fault(client: Client, error: BaseException | None) -> tuple[str, str]:
     from distributed.scheduler import KilledWorker
 
     if isinstance(error, KilledWorker):
-        lost = f"{error.allowed_failures + 1} workers were lost at work on it"
-        return f"{lost} (killed, or out of memory); it is not tried again in this run"
-    return f"{type(error).__name__}: {error}"
+        return POISONED, poisoned_reason(client, error)
+    if isinstance(error, MemoryError):
+        said = f"the machine of its worker had no memory left ({str(error) or 'no more is said'})"
+        return REFUSED, f"{said}: take fewer workers there and run the same command again"
+    return REFUSED, f"{type(error).__name__}: {error}"
 
 
 def _refuse_doubles(jobs: Sequence[Job]) -> None:

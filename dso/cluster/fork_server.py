@@ -8,7 +8,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from typing import Final
+from contextlib import suppress
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 METHOD: Final = "forkserver"
 PRELOADED: Final = (
@@ -26,19 +31,38 @@ PRELOADED: Final = (
 )
 
 
-def start_fork_server() -> None:
+def start_fork_server() -> int:
     """Start the server, unless this process has one, and wait until it has loaded all.
 
     Dask would start one that has loaded Dask and no more.
+
+    Returns
+    -------
+    int
+        What a process has that is forked from it, shared pages included, as a worker's memory is
+        counted [bytes].
     """
     # One thread each for BLAS: more only wait for each other, and one gives equal bytes anywhere.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     context = multiprocessing.get_context(METHOD)
     context.set_forkserver_preload(list(PRELOADED))
-    first = context.Process(target=_do_nothing, daemon=True)
+    here, there = context.Pipe(duplex=False)
+    first = context.Process(target=_say_memory, args=(there,), daemon=True)
     first.start()
+    there.close()
+    with here:
+        loaded: int = here.recv()
     first.join()
+    return loaded
 
 
-def _do_nothing() -> None:
+def _say_memory(there: Connection) -> None:
     """Be the first process, whose start waits for the imports."""
+    # There already, unless something else has started the server before, without them.
+    for name in PRELOADED:
+        with suppress(ImportError):
+            import_module(name)
+    # As Dask measures a worker; it has no types.
+    psutil: Any = import_module("psutil")
+    with there:
+        there.send(int(psutil.Process().memory_info().rss))

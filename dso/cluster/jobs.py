@@ -21,6 +21,7 @@ FORMAT: Final = 1
 MARKER: Final = "job.json"
 FAILED: Final = "failed"
 REFUSED: Final = "refused"
+POISONED: Final = "poisoned"
 # Seconds, and the database of a day, which knows when its stages ran.
 NOT_HASHED: Final = frozenset({"timings.json", "store.sqlite"})
 NAME_CHARACTERS_MAX: Final = 48
@@ -72,7 +73,8 @@ class JobReport:
     Parameters
     ----------
     status : str
-        What the result says of itself, ``failed``, or ``refused`` where no folder was left.
+        What the result says of itself, or ``failed``. Where no folder was left: ``refused``, or
+        ``poisoned`` where each attempt lost its worker.
     reason : str
         Why, where there is something to say.
     output_sha256 : str

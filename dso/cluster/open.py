@@ -13,6 +13,13 @@ from typing import Any, Final
 
 from data.errors import InputError, Problem, refuse_if_any
 from dso.cluster.fork_server import METHOD, start_fork_server
+from dso.cluster.memory import (
+    AUTO,
+    ENDED_ABOVE,
+    refuse_memory,
+    refuse_too_little,
+    worker_limit,
+)
 from dso.cluster.versions import differences, installed_versions
 
 # Dask's classes carry types for a part of their methods only.
@@ -20,15 +27,13 @@ Client = Any
 LOCAL: Final = "local"
 CONNECT_S: Final = 10.0
 ATTEMPTS_MAX: Final = 3
-MEMORY_MIN: Final = 2**20
 SETTINGS: Final[Mapping[str, object]] = {
     # Results are small records; files stay where they are. Nothing is ever spilled.
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
-    # Above this share of its limit the nanny ends a worker: that costs its job one attempt.
-    "distributed.worker.memory.terminate": 0.95,
-    # No queue at a worker: what one loses is what it was at work on.
+    "distributed.worker.memory.terminate": ENDED_ABOVE,
+    # No queue at a worker: what one loses is what it was at work on (see the driver's tasks, too).
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.scheduler.work-stealing": False,
     "distributed.admin.tick.limit": "1h",
@@ -56,6 +61,18 @@ class Cluster:
     _started: Any = field(default=None, repr=False)
     _client: Client | None = field(default=None, repr=False)
 
+    def start(self) -> None:
+        """Start the local workers, unless there are none to start or they are there.
+
+        Raises
+        ------
+        InputError
+            If their memory is too little for any work.
+        """
+        if self._start is not None and self._started is None:
+            self._started = self._start()
+            self.address = self._started.scheduler_address
+
     def client(self) -> Client:
         """Return a client that is connected, a new one where the last has lost its scheduler.
 
@@ -63,15 +80,15 @@ class Cluster:
         ------
         OSError
             If no scheduler answers.
+        InputError
+            As `start`.
         """
         import distributed
 
         if self._client is not None and self._client.status == "running":
             return self._client
         self.drop()
-        if self._start is not None and self._started is None:
-            self._started = self._start()
-            self.address = self._started.scheduler_address
+        self.start()
         make: Any = distributed.Client
         self._client = make(self.address, timeout=CONNECT_S, set_as_default=False)
         return self._client
@@ -101,7 +118,7 @@ def open_cluster(
     where: str,
     *,
     workers: int | None = None,
-    memory: str = "auto",
+    memory: str = AUTO,
     attempts_max: int = ATTEMPTS_MAX,
 ) -> Iterator[Cluster]:
     """Start local workers or connect to a scheduler, and refuse workers of another make.
@@ -149,25 +166,6 @@ def open_cluster(
             cluster.close()
 
 
-def refuse_memory(memory: str) -> None:
-    """Refuse a size that is none.
-
-    Raises
-    ------
-    InputError
-        If it is neither ``auto`` nor at least a mebibyte.
-    """
-    from dask.utils import parse_bytes
-
-    try:
-        enough = memory == "auto" or parse_bytes(memory) >= MEMORY_MIN
-    except ValueError:
-        enough = False
-    if not enough:
-        remedy = "auto, or e.g. 2GiB"
-        raise InputError([Problem(where="--worker-memory", what=f"is {memory!r}", remedy=remedy)])
-
-
 def _say_nothing() -> None:
     """Keep Dask's own reports of lost connections from the screen: the run says what matters."""
     for name in list(logging.root.manager.loggerDict):
@@ -185,13 +183,14 @@ def _local(workers: int | None, memory: str, attempts_max: int) -> Cluster:
     def start() -> Any:  # noqa: ANN401 - Dask's classes carry types for a part of their methods
         import distributed
 
-        start_fork_server()
+        limit = worker_limit(memory, count)
+        refuse_too_little(limit, start_fork_server(), memory=memory)
         make: Any = distributed.LocalCluster
         return make(
             n_workers=count,
             threads_per_worker=1,
             processes=True,
-            memory_limit=memory,
+            memory_limit=limit,
             dashboard_address="127.0.0.1:0",
             host="127.0.0.1",
             silence_logs=logging.CRITICAL,

@@ -46,8 +46,11 @@ def run_in_folder(
     Raises
     ------
     InputError
-        If another run is at work in ``out``.
+        If another run is at work in ``out``, or the local workers' memory is too little for any
+        work.
     """
+    if rules.retry_failed or not all((Path(job.folder) / job.marker).exists() for job in jobs):
+        cluster.start()  # refused before anything is changed here
     with working_alone(out):
         (out / TABLE_FILE).unlink(missing_ok=True)
         spec = [{"kind": job.kind, "name": job.name, "key": job.key} for job in jobs]

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from dso.cluster.fork_server import start_fork_server
+from dso.cluster.memory import refuse_too_little, worker_limit
 from dso.cluster.open import SETTINGS
 
 RETRY_S: Final = 1.0
@@ -63,19 +64,26 @@ def serve_workers(
     processes : int
         Workers, each with one thread.
     memory : str
-        Of each, e.g. ``2GiB``; a worker above 95 % of it is ended and replaced.
+        Of each, e.g. ``2GiB``, or ``auto`` for an equal share of the machine's; a worker above 95 %
+        of it is ended and replaced.
     say : callable
         Hears of connections won and lost.
     host : str, optional
         Address of this machine under which scheduler and clients reach the workers.
+
+    Raises
+    ------
+    InputError
+        If the memory is too little for any work.
     """
     import dask
 
-    start_fork_server()
+    limit = worker_limit(memory, processes)
+    refuse_too_little(limit, start_fork_server(), memory=memory)
 
     async def stay(stop: asyncio.Event) -> None:
         lanes = (
-            _keep_worker(address, f"{number}", memory, host, say, stop)
+            _keep_worker(address, f"{number}", limit, host, say, stop)
             for number in range(processes)
         )
         await asyncio.gather(*lanes)
@@ -85,7 +93,7 @@ def serve_workers(
 
 
 async def _keep_worker(
-    address: str, name: str, memory: str, host: str | None, say: Say, stop: asyncio.Event
+    address: str, name: str, limit: int, host: str | None, say: Say, stop: asyncio.Event
 ) -> None:
     import distributed
 
@@ -93,7 +101,7 @@ async def _keep_worker(
     while not stop.is_set():
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
             nanny = make(
-                address, nthreads=1, memory_limit=memory, local_directory=scratch, host=host,
+                address, nthreads=1, memory_limit=limit, local_directory=scratch, host=host,
                 name=f"{os.uname().nodename}-{os.getpid()}-{name}", death_timeout=START_S,
             )  # fmt: skip
             try:

@@ -29,6 +29,8 @@ def make_clearer(
     """
 
     def clear(variants: Sequence[Variant], out: Path) -> Iterator[tuple[int, str]]:
+        if variants:
+            cluster.start()  # refused before anything is written here
         jobs = [variant_job(variant, out) for variant in variants]
         for job in jobs:  # asked for: what is there is unreadable, or shall be tried again
             shutil.rmtree(job.folder, ignore_errors=True)

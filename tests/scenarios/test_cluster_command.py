@@ -157,8 +157,8 @@ def test_a_task_that_ends_every_worker_is_named_and_stops_nobody(
             ended.set()
             killer.join()
     assert len(set(killed)) == 2
-    assert [report.status for report in reports] == ["refused", "certified"]
-    assert reports[0].reason.startswith("2 workers were lost at work on it")
+    assert [report.status for report in reports] == ["poisoned", "certified"]
+    assert reports[0].reason.startswith("2 workers were lost at work on it, the last by a")
     assert list((tmp_path / "out").iterdir()) == []
 
 

@@ -16,6 +16,7 @@ from dso.cluster.attempt import ATTEMPTS, run_job
 from dso.cluster.forecasts import forecast_question, read_request
 from dso.cluster.jobs import Job, content_sha256, read_report
 from dso.cluster.kinds import clear_job, forecast_job, settle_job, variant_job
+from dso.cluster.memory import refuse_memory, refuse_too_little, worker_limit
 from dso.cluster.tally import Tally
 from dso.cluster.versions import differences, installed_versions
 from dso.store import Artefact, StageConflict, StageKey, Store
@@ -337,3 +338,25 @@ def test_an_attempt_whose_place_was_cleared_away_leaves_no_result(
     _remove_attempts(tmp_path)
     assert list(tmp_path.iterdir()) == []
     _remove_attempts(tmp_path)  # nothing there is no error
+
+
+@pytest.mark.parametrize("memory", ["much", "", "0", "1000", "-5GiB", "nan", "inf", "1e400GiB"])
+def test_a_size_of_memory_that_is_none_is_refused(memory: str) -> None:
+    with pytest.raises(InputError, match="--worker-memory"):
+        refuse_memory(memory)
+
+
+def test_no_worker_gets_more_than_the_machine_has() -> None:
+    machine = worker_limit("auto", 1)
+    assert worker_limit("512MiB", 1000) == 512 * 2**20
+    assert worker_limit("1000TiB", 2) == machine
+    assert worker_limit("auto", 7) == machine // 7
+
+
+def test_a_limit_at_which_a_worker_would_be_ended_at_once_is_refused() -> None:
+    loaded = 190 * 2**20
+    refuse_too_little(221 * 2**20, loaded, memory="221MiB")
+    with pytest.raises(InputError, match="takes 190 MiB of it -> at least 221 MiB"):
+        refuse_too_little(219 * 2**20, loaded, memory="219MiB")
+    with pytest.raises(InputError, match=r"--workers: .*100 MiB each.* -> fewer"):
+        refuse_too_little(100 * 2**20, loaded, memory="auto")

@@ -175,26 +175,29 @@ class _Reader:
     def parts(self) -> tuple[PricePart, ...]:
         name = "price_parts.csv"
         table, rows, periods = self.tables[name], self.buses(name), self.periods(name)
-        keys = list(
-            zip(
-                table["element_kind"].tolist(), table["element"].tolist(), table["side"].tolist(),
-                strict=True,
-            )
+        keys = zip(
+            table["element_kind"].tolist(), table["element"].tolist(), table["side"].tolist(),
+            strict=True,
         )  # fmt: skip
-        collected: dict[tuple[str, int, str], tuple[Floats, Floats]] = {}
-        p_values, q_values = table["p_eur_per_mwh"], table["q_eur_per_mvarh"]
-        for k, key in enumerate(keys):
-            p, q = collected.setdefault(key, (np.zeros(self.shape), np.zeros(self.shape)))
-            p[rows[k], periods[k]], q[rows[k], periods[k]] = p_values[k], q_values[k]
+        rows_of: dict[tuple[str, int, str], list[int]] = {}
+        for row, key in enumerate(keys):
+            rows_of.setdefault(key, []).append(row)
+
+        def spread(header: str, at: list[int]) -> Floats:
+            # by period: a limit has a price in few of them, and pages of zeros take no memory
+            values = np.zeros(self.shape, order="F")
+            values[rows[at], periods[at]] = table[header][at]
+            return values
+
         return tuple(
             PricePart(
                 element_kind=kind,  # type: ignore[arg-type]
                 element=element,
                 side=side,  # type: ignore[arg-type]
-                p_eur_per_mwh=p,
-                q_eur_per_mvarh=q,
+                p_eur_per_mwh=spread("p_eur_per_mwh", at),
+                q_eur_per_mvarh=spread("q_eur_per_mvarh", at),
             )
-            for (kind, element, side), (p, q) in sorted(collected.items())
+            for (kind, element, side), at in sorted(rows_of.items())
         )
 
     def branches(self) -> tuple[BranchFlow, ...]:

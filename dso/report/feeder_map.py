@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from dso.report.colours import Scale, difference_scale, price_scale, voltage_scale
 from dso.report.figures import short_names
@@ -20,6 +21,8 @@ MARGIN: Final = 34.0
 HEIGHT_MIN, HEIGHT_MAX = 480.0, 1040.0
 DOT_DISTANCE: Final = 16.0
 """Buses nearer than this [drawing units] are moved apart, so that each can be seen."""
+CROWDED: Final = 0.3
+"""Share of the spacing at which buses would fill the frame, above which dots become smaller."""
 LOADING_CLASSES: Final = ((0.0, "low"), (50.0, "middle"), (80.0, "high"), (100.0, "over"))
 """Lower bound of each class [percent of the branch's limit] and its name in the style sheet."""
 
@@ -51,13 +54,17 @@ class Stroke:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MapView:
-    """The drawing at the period it opens with; colours and classes change by script."""
+    """The drawing at the period it opens with; colours and classes change by script.
+
+    ``detail`` is the size of dots and strokes, 1 up to some hundred buses and less on larger grids.
+    """
 
     width: float
     height: float
     dots: tuple[Dot, ...]
     strokes: tuple[Stroke, ...]
     drawn_as_tree: bool
+    detail: float
 
 
 def draw_map(day: DayView) -> MapView:
@@ -119,7 +126,12 @@ def draw_feeder(
     )
     height = float(place[:, 1].max() + MARGIN)
     return MapView(
-        width=WIDTH, height=round(height, 1), dots=dots, strokes=strokes, drawn_as_tree=not known
+        width=WIDTH,
+        height=round(height, 1),
+        dots=dots,
+        strokes=strokes,
+        drawn_as_tree=not known,
+        detail=round(_detail(len(dots)), 2),
     )
 
 
@@ -244,29 +256,38 @@ def _set_apart(place: Floats, feeder: FeederView) -> Floats:
     spots: dict[tuple[float, float], list[int]] = {}
     for k, (x, y) in enumerate(place.round(1).tolist()):
         spots.setdefault((x, y), []).append(k)
-    apart = place.copy()
+    apart, detail = place.copy(), _detail(len(place))
     for members in spots.values():
         levels: dict[float, int] = {}
         for k in sorted(members, key=lambda k: (float(feeder.vn_kv[k]), k)):
             level = float(feeder.vn_kv[k])
             column = levels.get(level, 0)
             levels[level] = column + 1
-            apart[k, 0] += 22.0 * column
-            apart[k, 1] -= 34.0 * (len(levels) - 1)
-    return _inside(_not_overlapping(apart))
+            apart[k, 0] += 22.0 * detail * column
+            apart[k, 1] -= 34.0 * detail * (len(levels) - 1)
+    return _inside(_not_overlapping(apart, DOT_DISTANCE * detail))
 
 
-def _not_overlapping(place: Floats) -> Floats:
+def _detail(buses: int) -> float:
+    """Size of dots on a drawing with as many: where they would cover it, they become smaller."""
+    spacing = math.sqrt(WIDTH * HEIGHT_MAX / max(buses, 1))
+    return min(1.0, CROWDED * spacing / DOT_DISTANCE)
+
+
+def _not_overlapping(place: Floats, wanted: float) -> Floats:
     """Push dots apart that would hide each other, a little at a time."""
     apart = place.copy()
     for _ in range(80):
-        gap = apart[:, None, :] - apart[None, :, :]
-        distance = np.maximum(np.hypot(gap[..., 0], gap[..., 1]), 1e-6)
-        lack = np.maximum(DOT_DISTANCE + 0.5 - distance, 0.0)
-        np.fill_diagonal(lack, 0.0)
+        near = cKDTree(apart).query_pairs(wanted + 0.5, output_type="ndarray")
+        one, other = near[np.lexsort((near[:, 1], near[:, 0]))].T
+        gap = apart[one] - apart[other]
+        distance = np.maximum(np.hypot(gap[:, 0], gap[:, 1]), 1e-6)
+        lack = wanted + 0.5 - distance
         if not (lack > 0.5).any():
             break
-        apart += (gap * (lack / distance / 3)[..., None]).sum(axis=1)
+        push = gap * (lack / distance / 3)[:, None]
+        np.add.at(apart, one, push)
+        np.add.at(apart, other, -push)
     return apart
 
 

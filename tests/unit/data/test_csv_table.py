@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data import csv_table
 from data.canonical import csv_bytes, format_number
 from data.csv_table import number_texts, read_table, round_significant, table_bytes
 from data.errors import Problem
@@ -76,3 +78,25 @@ def test_row_numbers_stay_those_of_the_file(tmp_path: Path) -> None:
     assert [str(p).split(" ->")[0] for p in problems] == [
         "t.csv row 3: 1 cells, not 2", "t.csv row 4: a is 'x'",
     ]  # fmt: skip
+
+
+MARKS = st.text(st.sampled_from(list('a,1.\n\r" ')), max_size=40)
+
+
+@given(MARKS, st.sampled_from(["a,b", "a", "b,a,c"]), st.sampled_from(["\n", "\r\n"]))
+def test_cut_at_commas_a_table_is_what_it_is_read_mark_by_mark(
+    body: str, header: str, end: str
+) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        path = Path(folder) / "table.csv"
+        path.write_bytes((header + end + body).encode())
+        quick: list[Problem] = []
+        cut = read_table(path, header.split(","), quick)
+        patch.setattr(csv_table, "_plain_columns", lambda _: None)
+        slow: list[Problem] = []
+        marked = read_table(path, header.split(","), slow)
+    assert quick == slow
+    assert (cut is None) == (marked is None)
+    if cut is not None and marked is not None:
+        assert cut.columns == marked.columns
+        assert tuple(cut.lines) == tuple(marked.lines)

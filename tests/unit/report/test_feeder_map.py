@@ -3,8 +3,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from scipy.spatial import cKDTree
 
-from dso.report.feeder_map import DOT_DISTANCE, draw_map, loading_class
+from dso.report.feeder_map import DOT_DISTANCE, draw_feeder, draw_map, loading_class, map_scales
 from dso.report.views import DayView
 
 
@@ -32,6 +33,27 @@ def test_buses_on_one_spot_can_both_be_seen(day: DayView) -> None:
         for other in dots:
             if one.position < other.position:
                 assert np.hypot(one.x - other.x, one.y - other.y) >= DOT_DISTANCE - 1
+
+
+def test_a_large_grid_keeps_its_places_and_gets_smaller_dots(day: DayView) -> None:
+    buses, generator = 3000, np.random.default_rng(7)
+    place = generator.normal(size=(buses, 2))
+    crowded = replace(
+        day.feeder,
+        longitude=11.0 + place[:, 0],
+        latitude=53.0 + place[:, 1],
+        vn_kv=np.full(buses, 0.4),
+        bus=np.arange(buses),
+        bus_name=tuple(f"Bus {k}" for k in range(buses)),
+    )
+    drawing = draw_feeder(crowded, np.zeros(buses), np.zeros(7), map_scales(day)["price"])
+    at = np.array([(dot.x, -dot.y) for dot in drawing.dots])
+    assert drawing.detail < 0.4
+    assert draw_map(day).detail == 1.0
+    for axis in (0, 1):
+        assert np.corrcoef(at[:, axis], place[:, axis])[0, 1] > 0.98
+    nearest = cKDTree(at).query(at, k=2)[0][:, 1]
+    assert np.quantile(nearest, 0.05) >= drawing.detail * DOT_DISTANCE - 1
 
 
 def test_without_coordinates_the_feeder_is_a_tree_and_says_so(day: DayView) -> None:

@@ -16,6 +16,8 @@ from data.study.order_fields import OrderContext
 from dso.api.market import ConnectionPoint, traded_asset
 from dso.api.problems import Refusal, not_found
 from dso.api.rights import own_only
+from dso.cycles.bought_files import PURCHASE_FOLDER
+from dso.flexibility.files import PURCHASE_JSON
 from dso.store.flexibility_messages import (
     FlexMessage,
     Sight,
@@ -212,8 +214,29 @@ def offer_of(connection: Connection, message_id: str, party: str | None) -> Flex
     return kept
 
 
+def refuse_rejected(market: Market, ground: Ground, kept: FlexMessage) -> None:
+    """Raise `Refusal` 422 with the purchase's reasons where it rejected an offer."""
+    folder = market.calendar.day_folder(ground.feeder, ground.isps.periods.start)
+    path = folder / PURCHASE_FOLDER / PURCHASE_JSON
+    if ground.purchase_gate is None or not path.is_file():
+        return
+    rejections = json.loads(path.read_text(encoding="utf-8"))["rejections"]
+    refuse_if_any(
+        [
+            Problem(where="offer", what=f"was rejected by the purchase: {reason}")
+            for each in rejections
+            if each["message_id"] == kept.message_id
+            for reason in each["rejection_reasons"]
+        ]
+    )
+
+
 def order_message(
-    kept: FlexMessage, ground: Ground, order: FlexOrderRequest, at: datetime
+    connection: Connection,
+    kept: FlexMessage,
+    ground: Ground,
+    order: FlexOrderRequest,
+    at: datetime,
 ) -> dict[str, Any]:
     """Return the order of an option of an offer; raises `Refusal` with all problems."""
     problems: list[Problem] = []
@@ -237,4 +260,10 @@ def order_message(
         {},
         ground.isps.periods.mtu_h,
     )
-    return order_to_plain(found[0], ground.isps)
+    entry = order_to_plain(found[0], ground.isps)
+    begins = ground.isps.periods.starts[int(np.flatnonzero(found[0].ordered_mw)[0])]
+    # one that is kept is answered as before, whenever it is said again
+    if begins <= at and find_message(connection, str(entry["message_id"])) is None:
+        what = f"begins at {format_utc(begins)}; it is too late to order it"
+        refuse_if_any([Problem(where="offer", what=what)])
+    return entry

@@ -17,6 +17,7 @@ from dso.api.flexibility_checks import (
     ground_of,
     offer_of,
     order_message,
+    refuse_rejected,
     refuse_while_bought,
     sight_of,
 )
@@ -155,18 +156,21 @@ def order_option(
 ) -> Response:
     """Keep an order: the option as offered, its price scaled with the activation factor.
 
-    Where the market buys by itself, people order what its purchase left.
+    Where the market buys by itself, people order what its purchase left. The order takes part in
+    every round whose gate it precedes, in dispatch and in settlement.
     """
 
-    def work(connection: Connection, at: datetime) -> tuple[int, str]:
+    def work(connection: Connection, _at: datetime) -> tuple[int, str]:
         kept = offer_of(connection, order.flex_offer_message_id, None)
         ground = ground_of(market, kept.congestion_point, date.fromisoformat(kept.day))
-        refuse_while_bought(connection, ground, at, before=True)
-        entry = order_message(kept, ground, order, at)
+        received = hold_gates(connection, [ground.book])
+        refuse_while_bought(connection, ground, received, before=True)
+        refuse_rejected(market, ground, kept)
+        entry = order_message(connection, kept, ground, order, received)
         new = new_message(
-            entry, party=caller.party, feeder=kept.feeder, at=at, settles=kept.message_id
+            entry, party=caller.party, feeder=kept.feeder, at=received, settles=kept.message_id
         )
-        return HTTPStatus.CREATED, _keep(connection, caller, new, at)
+        return HTTPStatus.CREATED, _keep(connection, caller, new, received)
 
     return once(market, caller, request, body, key, work)
 

@@ -1,19 +1,19 @@
-"""The flexibility bought for a day, read back: what is ordered, of whom, and how it is settled."""
+"""The flexibility bought for a day: what a gate knows of it, and how it is told and settled."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.records.order import DemandOrder, Order, StorageOrder
 from data.records.settlement import SettlementCase
-from data.units import MICRO_PER_UNIT, WH_PER_MWH
+from data.units import WH_PER_MWH
+from dso.cycles.bought_files import read_bought, read_entries
+from dso.cycles.ordered_by_hand import ordered_by_hand, orders_told
 from dso.cycles.plan import DayPlan
 from dso.cycles.reserved import contracts_in_force
 from dso.cycles.schedule import Schedule
@@ -25,59 +25,70 @@ from dso.flexibility.activations import (
     availabilities_of,
     with_flexibility,
 )
-from dso.flexibility.files import ORDERS_JSON
-from flexibility.procurement.border import LocalIsps, from_watt
 from flexibility.procurement.records import FlexOrder, ReservationUpdate
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-PURCHASE_FOLDER: Final = "flexibility"
 
 
-def read_bought(plan: DayPlan) -> tuple[FlexOrder, ...]:
-    """Return the orders that the purchase of a day left; none where there was no purchase."""
-    path = plan.out / PURCHASE_FOLDER / ORDERS_JSON
-    if not path.is_file():
-        return ()
-    isps = LocalIsps.of(plan.periods, plan.delivery.timezone)
-    return tuple(_order(plain, isps) for plain in json.loads(path.read_text(encoding="utf-8")))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bought:
+    """What was bought for a day, of the purchase first, then by hand.
+
+    ``inputs`` are the digests of where it stands, by name, for the stage that uses it;
+    ``left_out`` says which orders by hand do not count.
+    """
+
+    orders: tuple[FlexOrder, ...] = ()
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
 
-def bought_before(desk: Desk, gate: datetime) -> tuple[FlexOrder, ...]:
-    """Return what was bought for a day at a gate before another one; nothing where it was not."""
+def bought_of_day(desk: Desk) -> Bought:
+    """Return all that was bought for a day, once it is over."""
+    return _with_orders_by_hand(desk, read_bought(desk.plan), desk.plan.periods.end)
+
+
+def bought_before(desk: Desk, gate: datetime) -> Bought:
+    """Return what was bought for a day before a gate: the purchase's, if its own gate was."""
     plan = desk.plan
     at = plan.feeder.purchase_at
-    if at is None or purchase_gate(plan.rules, plan.delivery.day, at) >= gate:
-        return ()
-    return read_bought(plan) if desk.is_done(FLEXIBILITY_PURCHASE) else ()
+    if at is None:
+        return Bought()
+    known = purchase_gate(plan.rules, plan.delivery.day, at) < gate
+    known = known and desk.is_done(FLEXIBILITY_PURCHASE)
+    return _with_orders_by_hand(desk, read_bought(plan) if known else (), gate)
 
 
-def where_known(desk: Desk, schedule: Schedule) -> Bools:
-    """Return the periods whose binding clearing knew what was bought, shape (periods,)."""
-    knew = [at.number for at in desk.plan.rounds() if bought_before(desk, at.gate)]
-    return np.isin(schedule.source, knew)
+def _with_orders_by_hand(desk: Desk, bought: tuple[FlexOrder, ...], gate: datetime) -> Bought:
+    by_hand = ordered_by_hand(desk, gate, bought, _ids(desk))
+    inputs = {}
+    if bought:
+        inputs["purchase"] = desk.output_of(FLEXIBILITY_PURCHASE)
+    if by_hand.sha256:
+        inputs["orders_by_hand"] = by_hand.sha256
+    return Bought(orders=(*bought, *by_hand.orders), inputs=inputs, left_out=by_hand.left_out)
 
 
-def _order(plain: dict[str, Any], isps: LocalIsps) -> FlexOrder:
-    power = np.zeros(len(isps.periods))
-    for run in plain["isps"]:
-        first = run["start"] - isps.first
-        power[first : first + run["duration"]] = from_watt(run["power_w"])
-    return FlexOrder(
-        reference=plain["order_reference"],
-        participant=plain["participant"],
-        congestion_point=plain["congestion_point"],
-        connection=plain["connection"],
-        buses=(),
-        offer=plain.get("flex_offer_message_id", ""),
-        contract=plain.get("contract_id"),
-        option=plain["option_reference"],
-        factor=plain["activation_factor"],
-        price_micro_eur=round(plain["price_eur"] * MICRO_PER_UNIT),
-        offered_mw=power,
-        rule=plain["rule"],
-        penalty_micro_eur_per_mwh=round(plain["penalty_eur_per_mwh"] * MICRO_PER_UNIT),
-    )
+def _ids(desk: Desk) -> frozenset[str]:
+    return frozenset(entry["message_id"] for entry in read_entries(desk.plan))
+
+
+def bought_by_now(desk: Desk, now: datetime) -> tuple[FlexOrder, ...]:
+    """Return what devices are told beside their positions, by the clock."""
+    bought = read_bought(desk.plan) if desk.is_done(FLEXIBILITY_PURCHASE) else ()
+    return (*bought, *orders_told(desk, now, bought, _ids(desk)))
+
+
+def where_known(desk: Desk, schedule: Schedule, bought: Sequence[FlexOrder]) -> dict[str, Bools]:
+    """Return the periods whose binding clearing knew an order, shape (periods,), by reference."""
+    found = {each.reference: np.zeros(len(desk.plan.periods), dtype=np.bool_) for each in bought}
+    for at in desk.plan.rounds():
+        here = schedule.source == at.number
+        for each in bought_before(desk, at.gate).orders if here.any() else ():
+            if each.reference in found:
+                found[each.reference] |= here
+    return found
 
 
 def ordered_injection(bought: Sequence[FlexOrder], orders: Sequence[Order], count: int) -> Floats:
@@ -106,7 +117,10 @@ def ordered_injection(bought: Sequence[FlexOrder], orders: Sequence[Order], coun
 
 
 def free_what_is_ordered(
-    plan: DayPlan, bought: Sequence[FlexOrder], orders: Sequence[Order], known: Bools
+    plan: DayPlan,
+    bought: Sequence[FlexOrder],
+    orders: Sequence[Order],
+    known: Mapping[str, Bools],
 ) -> tuple[Order, ...]:
     """Return orders as devices answer to them: what was ordered of them they may do.
 
@@ -122,8 +136,8 @@ def free_what_is_ordered(
         What was bought.
     orders : sequence of Order
         The terms last in force.
-    known : ndarray of bool, shape (periods,)
-        Where the clearing that they are from knew what was bought.
+    known : mapping of reference to ndarray of bool, shape (periods,)
+        Where the clearing that the terms are from knew an order (`where_known`).
     """
     calls = [each for each in bought if is_call(each)]
     hours = {contract.id: contract.duration_h_max for contract in contracts_in_force(plan)}
@@ -131,7 +145,7 @@ def free_what_is_ordered(
     for each in bought:
         order, power = freed.get(each.connection), each.ordered_mw
         if isinstance(order, DemandOrder):
-            freed[each.connection] = _freed_demand(order, power, known)
+            freed[each.connection] = _freed_demand(order, power, known[each.reference])
     for call in calls:
         order = freed.get(call.connection)
         if isinstance(order, StorageOrder):

@@ -77,7 +77,8 @@ def standing_at(
     count = len(plan.periods)
     before = np.arange(count) < first
     done = [replace(each, offered_mw=np.where(before, each.offered_mw, 0.0)) for each in bought]
-    orders = free_what_is_ordered(plan, done, schedule.orders, before)
+    known = {each.reference: before for each in done}
+    orders = free_what_is_ordered(plan, done, schedule.orders, known)
     freed = replace(schedule, orders=orders)
     sold, _ = freed.energy_mwh(first)
     energy_mwh, cuts = freed.energy_mwh(first, ordered_injection(done, orders, count))

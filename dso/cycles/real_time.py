@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from data.periods import format_utc
 from data.units import quantise_mw
 from dso.config import RealTimeRules
-from dso.cycles.bought import ordered_injection, read_bought
+from dso.cycles.bought import bought_by_now, ordered_injection
 from dso.cycles.clearing_files import INTRADAY
 from dso.cycles.perform import CycleResult
 from dso.cycles.schedule import NOTHING, Schedule
 from dso.cycles.stages import Desk
-from dso.cycles.timetable import DAY_AHEAD, FLEXIBILITY_PURCHASE
+from dso.cycles.timetable import DAY_AHEAD
 from dso.cycles.traffic_light import clearing_folder, light_of_clearing
 from dso.realtime.market_devices import (
     expected_others,
@@ -69,7 +69,7 @@ def tell_setpoints(desk: Desk, due: DueCycle) -> CycleResult:
     if not desk.is_done("day_ahead"):
         return NO_SCHEDULE
     schedule, folder = _schedule_at(desk, due)
-    schedule = _with_bought(desk, schedule)
+    schedule = _with_bought(desk, schedule, due.first_period)
     period = (due.first_period - plan.periods.start) // plan.periods.mtu
     if schedule.source[period] == NOTHING:
         return NO_SCHEDULE
@@ -227,12 +227,10 @@ def _steps(step: Escalation, due: DueCycle, rules: RealTimeRules) -> list[tuple[
     return rows
 
 
-def _with_bought(desk: Desk, schedule: Schedule) -> Schedule:
+def _with_bought(desk: Desk, schedule: Schedule, now: datetime) -> Schedule:
     """Add the flexibility that was bought for the day to the positions."""
     plan = desk.plan
-    if not desk.is_done(FLEXIBILITY_PURCHASE):
-        return schedule
-    bought = ordered_injection(read_bought(plan), schedule.orders, len(plan.periods))
+    bought = ordered_injection(bought_by_now(desk, now), schedule.orders, len(plan.periods))
     return replace(schedule, position_mw=schedule.position_mw + bought)
 
 

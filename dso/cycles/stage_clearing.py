@@ -22,7 +22,7 @@ from dso.cycles.booked_orders import (
     restate,
     rows_sha256,
 )
-from dso.cycles.bought import bought_before
+from dso.cycles.bought import Bought, bought_before
 from dso.cycles.bought_rounds import keep_bought, standing_at, with_bought
 from dso.cycles.case import Book, expected_profiles, make_case
 from dso.cycles.clearing_files import (
@@ -43,10 +43,8 @@ from dso.cycles.reserved import reserve_round
 from dso.cycles.schedule import Schedule
 from dso.cycles.stage_forecast import FORECAST_FOLDER, day_ahead_forecast, intraday_forecast
 from dso.cycles.stages import Desk
-from dso.cycles.timetable import FLEXIBILITY_PURCHASE
 from dso.cycles.uncertainty import secured_case
 from flexibility.offers import make_intraday_orders
-from flexibility.procurement.records import FlexOrder
 from ledger_adapter.batches import batch_for_clearing, files_root, read_records
 from opf.clearing import clear_case
 from opf.infeasible import infeasible_result
@@ -95,8 +93,7 @@ def run_round(desk: Desk, at: Round, *, withheld: str = "") -> str:
     if received.updates:
         inputs["messages"] = received.sha256
     bought = bought_before(desk, at.gate)
-    if bought:
-        inputs["purchase"] = desk.output_of(FLEXIBILITY_PURCHASE)
+    inputs |= bought.inputs
 
     def clear_round(folder: Path) -> Batch:
         place = folder / INTRADAY / at.label
@@ -140,14 +137,14 @@ def _round_case(
     day_ahead: Forecast,
     restated: Booked,
     received: Received,
-    bought: Sequence[FlexOrder],
+    bought: Bought,
 ) -> tuple[ClearingCase, dict[str, object]]:
     """Make the case of a round, and tell what it rests on.
 
     Orders that were restated for the round stand in place of the day-ahead ones of their id.
     """
     stated = {order.id: order for order in restated.orders}
-    standing = standing_at(plan, schedule, at.first, bought)
+    standing = standing_at(plan, schedule, at.first, bought.orders)
     orders = tuple(stated.get(order.id, order) for order in standing.orders)
     forecast = intraday_forecast(plan, day_ahead, at)
     book = make_intraday_orders(
@@ -164,7 +161,7 @@ def _round_case(
         _by_id(keep_booked_terms(orders, book.orders, at.first), rest_of_firm(orders, at.first)),
         received.updates,
     )
-    kept = keep_bought(plan, at, reserved.orders, bought, restated, received.updates)
+    kept = keep_bought(plan, at, reserved.orders, bought.orders, restated, received.updates)
     positions = Book(
         orders=kept.orders,
         position_mw=schedule.position_mw[:, at.first :],
@@ -175,16 +172,17 @@ def _round_case(
         name=f"{plan.feeder.id} {plan.delivery.day} intraday {at.label}",
         periods=at.periods,
         profiles=expected_profiles(plan, forecast, at.gate),
-        book=with_bought(positions, at, plan.network, schedule, bought),
+        book=with_bought(positions, at, plan.network, schedule, bought.orders),
     )
     case, margins = secured_case(plan, case, forecast, at.gate)
     notes = describe_forecast(forecast) | margins
     notes["fallbacks"] = [*forecast.fallbacks, *margins.get("fallbacks", ())]
     notes["remarks"] = [
         *standing.cuts, *book.remarks, *reserved.remarks, *kept.remarks, *received.left_out,
+        *bought.left_out,
     ]  # fmt: skip
-    if bought:
-        notes["bought"] = [each.reference for each in bought]
+    if bought.orders:
+        notes["bought"] = [each.reference for each in bought.orders]
     if restated != Booked():
         notes["book"] = restated.plain()
     return canonical_case(case), notes

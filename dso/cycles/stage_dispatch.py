@@ -16,7 +16,12 @@ from data.records.order import Order
 from data.units import quantise_mw
 from dispatch.setpoints import setpoints_from_position
 from dispatch.simulated_fleet import simulate_fleet
-from dso.cycles.bought import free_what_is_ordered, ordered_injection, read_bought, where_known
+from dso.cycles.bought import (
+    bought_of_day,
+    free_what_is_ordered,
+    ordered_injection,
+    where_known,
+)
 from dso.cycles.firm_positions import told_to_firm
 from dso.cycles.forecast_files import write_feeder_totals
 from dso.cycles.grid_replay import AssetPower, replay, write_replays
@@ -24,7 +29,6 @@ from dso.cycles.plan import DayPlan
 from dso.cycles.schedule import Schedule, day_ahead_schedule, final_schedule, last_terms
 from dso.cycles.stage_forecast import FORECAST_FOLDER, day_ahead_forecast
 from dso.cycles.stages import Desk
-from dso.cycles.timetable import FLEXIBILITY_PURCHASE
 from flexibility.procurement.records import FlexOrder
 
 Floats = NDArray[np.float64]
@@ -37,10 +41,9 @@ def run_dispatch(desk: Desk, clearing_sha256: str) -> str:
     """Tell the fleet its setpoints, meter what it did, replay the day three ways."""
     desk.progress.stage("4/7 dispatch")
     plan = desk.plan
-    bought = read_bought(plan)
-    inputs = {"clearing": clearing_sha256}
-    if bought:
-        inputs["purchase"] = desk.output_of(FLEXIBILITY_PURCHASE)
+    found = bought_of_day(desk)
+    bought = found.orders
+    inputs = {"clearing": clearing_sha256, **found.inputs}
 
     def work(folder: Path) -> None:
         place = folder / DISPATCH_FOLDER
@@ -58,7 +61,7 @@ def run_dispatch(desk: Desk, clearing_sha256: str) -> str:
             recorded_mw=truth_of_assets(plan) | told_to_firm(schedule.orders),
             day=plan.delivery.day,
         )
-        write_delivery(setpoints, deliveries, place)
+        write_delivery(setpoints, deliveries, place, found.left_out)
         _replay_day(plan, schedule, deliveries, place)
         write_feeder_totals(day_ahead_forecast(desk), plan.recorded, folder / FORECAST_FOLDER)
 
@@ -73,13 +76,19 @@ def _terms_of_devices(
     terms = last_terms(desk.plan, schedule)
     if not bought:
         return terms
-    return free_what_is_ordered(desk.plan, bought, terms, where_known(desk, schedule))
+    return free_what_is_ordered(desk.plan, bought, terms, where_known(desk, schedule, bought))
 
 
 def write_delivery(
-    setpoints: Sequence[Setpoint], deliveries: Sequence[Delivery], folder: Path
+    setpoints: Sequence[Setpoint],
+    deliveries: Sequence[Delivery],
+    folder: Path,
+    left_out: Sequence[str] = (),
 ) -> None:
-    """Write ``delivery.csv``, sorted by period and order, and ``remarks.json`` of the devices."""
+    """Write ``delivery.csv``, sorted by period and order, and ``remarks.json`` of the devices.
+
+    ``left_out`` says which orders of flexibility were told to none.
+    """
     pairs = list(zip(setpoints, deliveries, strict=True))
     labels = setpoints[0].periods.labels()
     blank = np.full(len(labels), np.nan)
@@ -100,6 +109,8 @@ def write_delivery(
     }
     write_atomically(folder / DELIVERY_CSV, table_bytes(columns))
     remarks = {delivery.asset: delivery.remarks for _, delivery in pairs if delivery.remarks}
+    if left_out:
+        remarks["flexibility"] = tuple(left_out)
     write_atomically(folder / "remarks.json", pretty_json(remarks))
 
 

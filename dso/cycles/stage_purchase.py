@@ -15,7 +15,7 @@ from data.periods import format_utc
 from data.readers.result_folder import read_result
 from data.study import read_study
 from data.study.order_fields import context_of
-from dso.cycles.bought import PURCHASE_FOLDER
+from dso.cycles.bought_files import PURCHASE_FOLDER
 from dso.cycles.clearing_files import CLEARING, is_binding, read_status
 from dso.cycles.messages import Received, received_by, tell_parties
 from dso.cycles.plan import DayPlan

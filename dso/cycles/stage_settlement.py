@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Final
 
 from data.records.posting import Batch
-from dso.cycles.bought import read_bought, settle_bought
+from dso.cycles.bought import bought_of_day, settle_bought
 from dso.cycles.ledger_run import SETTLEMENT_RUN, run_fields
 from dso.cycles.messages import updates_by
 from dso.cycles.meters_read import READINGS_JSON, read_meters, write_readings
 from dso.cycles.reserved import contracts_sha256
 from dso.cycles.settlement_case import settlement_case
 from dso.cycles.stages import Desk
-from dso.cycles.timetable import FLEXIBILITY_PURCHASE
 from dso.settlement import settle_folder, write_settlement_case
 from ledger_adapter.batches import batch_for_settlement, files_root, read_records
 
@@ -50,9 +49,8 @@ def run_settlement(desk: Desk, dispatch_sha256: str, *, revision: int = 0) -> st
     inputs = {"dispatch": dispatch_sha256}
     if meters.used or meters.unassigned:
         inputs["readings"] = meters.sha256()
-    bought = read_bought(plan)
-    if bought:
-        inputs["purchase"] = desk.output_of(FLEXIBILITY_PURCHASE)
+    bought = bought_of_day(desk)
+    inputs |= bought.inputs
     if plan.feeder.contract_files:
         inputs["contracts"] = contracts_sha256(plan)
     received = updates_by(plan, plan.periods.start)
@@ -64,8 +62,8 @@ def run_settlement(desk: Desk, dispatch_sha256: str, *, revision: int = 0) -> st
     def work(folder: Path) -> Batch:
         place = folder / settlement_folder(revision)
         case = settlement_case(plan, meters.injection_wh)
-        if bought or plan.feeder.contract_files:
-            case = settle_bought(plan, case, bought, received.updates)
+        if bought.orders or plan.feeder.contract_files:
+            case = settle_bought(plan, case, bought.orders, received.updates)
         write_settlement_case(case, place)
         earlier = plan.out / settlement_folder(revision - 1) if revision else None
         settle_folder(place, place, earlier=earlier)

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from data.records.forecast import Forecast
 from data.results import SUMMARY_FILE
-from dso.cycles.bought import PURCHASE_FOLDER
+from dso.cycles.bought_files import PURCHASE_FOLDER
 from dso.cycles.case import expected_profiles
 from dso.cycles.clearing_files import CLEARING, INTRADAY, is_binding
 from dso.cycles.forecast_files import read_forecast

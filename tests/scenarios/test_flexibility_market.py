@@ -17,7 +17,8 @@ from data.records.settlement import SettlementLine
 from data.units import energy_wh
 from dso.cli.main import main
 from dso.config import load_feeder, load_market
-from dso.cycles.bought import read_bought, settle_bought
+from dso.cycles.bought import settle_bought
+from dso.cycles.bought_files import read_bought
 from dso.cycles.grid_replay import AssetPower, broken_limits, replay
 from dso.cycles.plan import DayPlan, plan_day
 from dso.cycles.schedule import final_schedule

@@ -25,6 +25,7 @@ from dso.scheduler.alarms import Alarms
 from dso.scheduler.operation import Operation, Site
 from dso.scheduler.worker import Worker, WorkerRules
 from dso.store.due import set_simulated_now
+from dso.store.told import newest_setpoints
 from flexibility.procurement.write_messages import message_uuid
 from tests.support.api_server import served_app
 from tests.support.small_market import FEEDER, write_tight_configs
@@ -65,7 +66,11 @@ OFFERS = {
     "evening": _offer("evening", 15, 20.25, 76, 9),
     "dear": _offer("dear", 13, 202.5, 76, 9),
     "back": _offer("back", 11, 1.0, 76, 9),
+    "ready": _offer("ready", 10, 202.5, 76, 9),
 }
+# Of a load that has a position in the market, by the party that holds it.
+RIVALS = _offer("later", 16, 8.0, 78, 4) | {"expiration_date_time": "2016-01-20T17:00:00Z"}
+RIVALS["options"][0]["isps"][0]["power_w"] = -5_000
 LATE = _offer("late", 17, 1.0, 76, 9)
 
 
@@ -147,6 +152,7 @@ def _have_the_day(stand: Stand) -> Said:
     seen = stand.messages(OWNER, "FlexRequest")
     stand.at(GATE + timedelta(minutes=30))
     kept = {name: owner.offer_flexibility(offer) for name, offer in OFFERS.items()}
+    stand.clients[RIVAL].offer_flexibility(RIVALS)
     by_hand = _status(lambda: room.order_flexibility(OFFERS["dear"]["message_id"], "a", 1.0))
     owner.take_back_offer(message_uuid("back", 1), OFFERS["back"]["message_id"])
     set_simulated_now(stand.services.store, PURCHASE)  # the gate, before anything is decided
@@ -192,7 +198,7 @@ def test_what_was_offered_over_http_is_bought_at_least_cost(said: Said) -> None:
     # what was read is beside the purchase, as `dso flexibility buy --messages` takes it
     read = json.loads((place / "messages.json").read_text())
     kinds = [each["message"] for each in read]
-    assert kinds == ["FlexRequest"] + 4 * ["FlexOffer"] + ["FlexOfferRevocation"]
+    assert kinds == ["FlexRequest"] + (len(OFFERS) + 1) * ["FlexOffer"] + ["FlexOfferRevocation"]
 
 
 def test_an_order_is_read_by_its_party_and_nobody_elses(said: Said) -> None:
@@ -236,3 +242,72 @@ def test_a_forecast_over_http_serves_in_the_market(said: Said) -> None:
         profiles = [row for row in csv.DictReader(stream) if row["id"] == "1"]
     loads = [row for row in profiles if row["element"] == "load"]
     assert {float(row["p_mw"]) for row in loads} == {FORECAST_W / 1e6}
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_what_people_order_after_the_purchase_is_dispatched_and_settled(said: Said) -> None:
+    """One before the round's gate, one after it; the last test, for it lets the day pass."""
+    stand, room = said.stand, said.stand.clients["room"]
+    before = stand.day / "flexibility/orders.json"
+    bought = before.read_bytes()
+    back = _status(
+        lambda: room.order_flexibility(OFFERS["back"]["message_id"], "a", 1.0)
+    )  # the purchase rejected it: it was taken back
+    assert back == 422
+    ready = room.order_flexibility(OFFERS["ready"]["message_id"], "a", 0.5)
+    stand.at(START - timedelta(minutes=30))
+    set_simulated_now(stand.services.store, START + timedelta(hours=12))
+    later = room.order_flexibility(RIVALS["message_id"], "a", 1.0)
+    assert before.read_bytes() == bought
+    evening = START + timedelta(hours=19, minutes=15)
+    stand.at(evening)
+    with stand.services.store.transaction() as connection:
+        told = newest_setpoints(
+            connection, market="four-rounds", feeder=FEEDER,
+            after=evening - timedelta(minutes=1), until=evening,
+        )  # fmt: skip
+    (said_w,) = [each.p_w for each in told if each.asset == "load:16"]
+    stand.at(START + timedelta(days=1, hours=6))
+
+    (label,) = [path.name for path in (stand.day / "clearing/intraday").iterdir()]
+    book = json.loads((stand.day / f"clearing/intraday/{label}/orders.json").read_text())
+    by_hand = [order for order in book if ready["content"]["order_reference"] in order["id"]]
+    assert [(order["kind"], order["bus"]) for order in by_hand] == [("generation", 11)]
+    assert max(by_hand[0]["p_mw_min"]) == 0.03
+    notes = json.loads((stand.day / f"forecast/intraday/{label}.json").read_text())
+    references = [order["order_reference"] for order in json.loads(bought)]
+    assert notes["bought"] == [*references, ready["content"]["order_reference"]]
+
+    rows = _rows(stand.day / "settlement/activations.csv")
+    mine = {load: [row for row in rows if row["connection"] == f"load:{load}"] for load in (16, 10)}
+    assert [len(mine[10]), len(mine[16])] == [9, 4]
+    assert {float(row["ordered_mw"]) for row in mine[10]} == {0.03}
+    assert {float(row["ordered_mw"]) for row in mine[16]} == {0.005}
+    assert [{row["participant"] for row in mine[load]} for load in (10, 16)] == [{OWNER}, {RIVAL}]
+    # told and dispatched: 5 kW less than the market left it with, which settlement has in Wh
+    position_mw = -float(mine[16][0]["baseline_mw"])
+    assert said_w == pytest.approx(1e6 * (position_mw + 0.005), abs=2)
+    setpoints = {
+        row["period_start"]: float(row["setpoint_mw"])
+        for row in _rows(stand.day / "dispatch/delivery.csv")
+        if row["asset"] == "load:16"
+    }
+    for row in mine[16]:
+        sold_mw = -float(row["baseline_mw"])
+        assert setpoints[row["period_start"]] == pytest.approx(sold_mw + 0.005, abs=2e-6)
+    paid = {
+        line["participant"]
+        for line in _rows(stand.day / "settlement/lines.csv")
+        if line["kind"] == "flexibility" and line["connection"] == "load:16"
+    }
+    assert RIVAL in paid
+    assert stand.messages(OWNER, "FlexOrder")[-1]["message_id"] == ready["message_id"]
+    assert [each["message_id"] for each in stand.messages(RIVAL, "FlexOrder")] == [
+        later["message_id"]
+    ]
+    states = {row["cycle"]: row["state"] for row in stand.operation.queue.states()}
+    assert (states["dispatch"], states["settlement"]) == ("done", "done")

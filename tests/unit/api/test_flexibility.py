@@ -207,6 +207,29 @@ def test_an_order_keeps_to_its_offer(desk: Desk) -> None:
     assert [each["what"] for each in late["problems"]] == ["has expired"]
 
 
+def test_what_begins_is_not_ordered_any_more(desk: Desk) -> None:
+    """An order counts if its commit precedes what it is about; said again, it is as before."""
+    expires = "2026-11-24T00:00:00Z"
+    offers = [
+        say(desk, "agg", "/flexibility/offers",
+            offer_message(number, flex_request_message_id=None, expiration_date_time=expires))
+        for number in (1, 2)
+    ]  # fmt: skip
+    wanted = [
+        {"flex_offer_message_id": each["message_id"], "option_reference": "a",
+         "activation_factor": 1.0}
+        for each in offers
+    ]  # fmt: skip
+    begins = PERIODS.starts[48]
+    desk.set_now(begins - timedelta(seconds=1))
+    kept = say(desk, "op", "/flexibility/orders", wanted[0])
+    assert kept["received_at"] == format_utc(begins - timedelta(seconds=1))
+    desk.set_now(begins)
+    assert say(desk, "op", "/flexibility/orders", wanted[0]) == kept
+    (problem,) = say(desk, "op", "/flexibility/orders", wanted[1], 422)["problems"]
+    assert problem["what"] == f"begins at {format_utc(begins)}; it is too late to order it"
+
+
 BOUGHT_AT = NOW + timedelta(hours=5)
 OFFERS, SENDERS = 40, 4
 

@@ -18,7 +18,7 @@ from data.readers.simbench import NetworkProfiles
 from data.records.order import DemandOrder, Order, PriceStep, StorageOrder
 from data.results import write_result
 from dso.cycles.booked_orders import Booked
-from dso.cycles.bought import bought_before, free_what_is_ordered
+from dso.cycles.bought import Bought, bought_before, free_what_is_ordered
 from dso.cycles.bought_rounds import keep_bought, standing_at, with_bought
 from dso.cycles.case import Book
 from dso.cycles.reserved import NO_UPDATES, reserve_round
@@ -229,7 +229,12 @@ def test_a_load_may_do_what_was_ordered_of_it() -> None:
             ),
         ),
     )
-    (order,) = free_what_is_ordered(plan_of(), [ordered("load:16", bought)], [narrowed], known)
+    (order,) = free_what_is_ordered(
+        plan_of(),
+        [ordered("load:16", bought)],
+        [narrowed],
+        {"order/load:16": known},
+    )
     assert isinstance(order, DemandOrder)
     np.testing.assert_allclose(order.p_mw_min, np.where(bought > 0.0, 0.01, 0.04))
     np.testing.assert_allclose(np.sum([step.p_mw for step in order.steps], axis=0), 0.05)
@@ -242,7 +247,7 @@ def test_only_a_gate_after_the_purchase_knows_it() -> None:
         day_ahead_result_by=DELIVERY.periods.start.replace(hour=11).time(),
     )  # fmt: skip
     at = gate.replace(hour=23, minute=30).time()  # the local clock of that gate
-    feeder = SimpleNamespace(purchase_at=at)
+    feeder = SimpleNamespace(purchase_at=at, congestion_points=())
     plan = SimpleNamespace(feeder=feeder, rules=rules, delivery=DELIVERY, out=Path("/nowhere"))
     asked: list[str] = []
 
@@ -251,7 +256,7 @@ def test_only_a_gate_after_the_purchase_knows_it() -> None:
         return False
 
     desk = cast("Desk", SimpleNamespace(plan=plan, is_done=is_done))
-    assert bought_before(desk, gate) == ()
+    assert bought_before(desk, gate) == Bought()
     assert asked == []  # not even asked for: the purchase comes after the round
-    assert bought_before(desk, gate + timedelta(minutes=15)) == ()
+    assert bought_before(desk, gate + timedelta(minutes=15)) == Bought()
     assert asked == ["flexibility_purchase"]

@@ -309,7 +309,8 @@ def test_what_was_bought_is_told_on_top_of_the_position(market: Market) -> None:
     market.work(GATE)
     village = Village(market, 0.0)
     order = {
-        "order_reference": "o-1", "participant": "aggregator-north", "connection": "storage:1",
+        "message_id": "m-1", "order_reference": "o-1", "participant": "aggregator-north",
+        "connection": "storage:1",
         "congestion_point": "ea1.2026-01.grid.example:village", "option_reference": "a",
         "activation_factor": 1.0, "price_eur": 1.0, "rule": "as-bid", "penalty_eur_per_mwh": 0.0,
         "isps": [{"start": PERIOD + 1, "duration": 1, "power_w": -5000}],

@@ -327,7 +327,9 @@ def read_feeders(path: Path, periods: Periods) -> dict[str, NDArray[np.int64]]:
     for row in range(len(table)):
         start = instant(table, row, "period_start", problems)
         name = table.columns["feeder"][row]
-        series = found.setdefault(name, np.full(periods.count, NO_VALUE_WH, dtype=np.int64))
+        if name not in found:
+            found[name] = np.full(periods.count, NO_VALUE_WH, dtype=np.int64)
+        series = found[name]
         if start is None or start not in place:
             continue
         if series[place[start]] != NO_VALUE_WH:

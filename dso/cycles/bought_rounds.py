@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from data.records.network import Network
 from data.records.order import DemandOrder, GenerationOrder, Order, StorageOrder
-from dso.cycles.booked_orders import BOOKED, Booked
+from dso.cycles.booked_orders import Booked
 from dso.cycles.bought import free_what_is_ordered, is_call, ordered_injection
 from dso.cycles.case import Book
 from dso.cycles.firm_positions import BOUGHT, is_firm
 from dso.cycles.messages import updates_by
 from dso.cycles.plan import DayPlan, Round
-from dso.cycles.reserved import Updates, contracts_in_force
+from dso.cycles.reserved import Updates, contracts_in_force, is_made_anew
 from dso.cycles.schedule import Schedule
 from flexibility.battery import Battery
 from flexibility.procurement.deliverable import Room, keep_deliverable
@@ -120,11 +120,11 @@ def keep_bought(
     at : Round
         The round.
     orders : sequence of Order
-        Its orders; those of policy and day ahead leave the capacity under contracts free already.
+        Its orders, which leave the capacity under contracts free already.
     bought : sequence of FlexOrder
         What was bought before its gate.
     restated : Booked
-        Orders that parties handed in for the round: they keep nothing free.
+        Orders that parties handed in for the round.
     updates : mapping of contract id to ReservationUpdate
         What is still reserved at the gate.
     """
@@ -137,12 +137,8 @@ def keep_bought(
     remarks: list[str] = []
     for order in orders:
         if order.asset in assets and not is_firm(order):
-            anew = not isinstance(order, StorageOrder) and not order.id.startswith(BOOKED)
-            reserved = (
-                np.zeros(len(at.periods))
-                if order.id in own
-                else _reserved_mw(plan, at, order.asset, updates if anew else earlier)
-            )
+            anew = order.id in own or is_made_anew(order)
+            reserved = _reserved_mw(plan, at, order.asset, updates if anew else earlier)
             room = _room(_ordered(at, bought, order.asset), reserved)
             order, said = keep_deliverable(order, room, at.periods.mtu_h)
             remarks += said

@@ -1,7 +1,7 @@
 """Capacity under availability contracts, kept free in every clearing of a day.
 
 Storages keep their day-ahead terms in later rounds, and so do orders that parties handed in; what
-a round makes anew from its forecast is limited anew.
+a round makes anew from its forecast is limited anew, and so is what parties restate for it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from data.periods import Periods
 from data.records.network import Network
 from data.records.order import DemandOrder, GenerationOrder, Order
 from data.study.order_fields import context_of
-from dso.cycles.booked_orders import BOOKED
+from dso.cycles.booked_orders import BOOKED, Booked
 from dso.cycles.plan import DayPlan
 from flexibility.procurement.read_messages import read_contracts
 from flexibility.procurement.records import AvailabilityContract, ReservationUpdate
@@ -27,6 +27,7 @@ from flexibility.procurement.reservation import Reserved, keep_reserved
 RESERVED_JSON = "reserved.json"
 Updates = Mapping[str, ReservationUpdate]
 NO_UPDATES: Final[Updates] = MappingProxyType({})
+NOTHING_RESTATED: Final = Booked()
 
 
 def contracts_in_force(plan: DayPlan) -> tuple[AvailabilityContract, ...]:
@@ -88,18 +89,28 @@ def reserve_day_ahead(
     return keep_reserved(orders, contracts, plan.periods, plan.delivery.timezone, updates)
 
 
+def is_made_anew(order: Order) -> bool:
+    """Tell whether a round makes an order from its forecast: no storage, and none of a party."""
+    return isinstance(order, GenerationOrder | DemandOrder) and not order.id.startswith(BOOKED)
+
+
 def reserve_round(
-    plan: DayPlan, periods: Periods, orders: Sequence[Order], updates: Updates = NO_UPDATES
+    plan: DayPlan,
+    periods: Periods,
+    orders: Sequence[Order],
+    updates: Updates = NO_UPDATES,
+    restated: Booked = NOTHING_RESTATED,
 ) -> Reserved:
-    """Return the orders of a round with reserved capacity kept free; as `reserve_day_ahead`."""
+    """Return the orders of a round with reserved capacity kept free; as `reserve_day_ahead`.
+
+    ``restated`` are those that parties handed in for the round: limited anew like what the round
+    makes itself, so that nobody sells what is under contract by saying it again.
+    """
     contracts = contracts_in_force(plan)
     if not contracts:
         return Reserved(orders=tuple(orders), remarks=())
-    anew = [
-        order
-        for order in orders
-        if isinstance(order, GenerationOrder | DemandOrder) and not order.id.startswith(BOOKED)
-    ]
+    stated = {order.id for order in restated.orders}
+    anew = [order for order in orders if order.id in stated or is_made_anew(order)]
     assets = {order.asset for order in anew}
     mine = [contract for contract in contracts if contract.asset in assets]
     left = {

@@ -160,6 +160,7 @@ def _round_case(
         at.periods,
         _by_id(keep_booked_terms(orders, book.orders, at.first), rest_of_firm(orders, at.first)),
         received.updates,
+        restated,
     )
     kept = keep_bought(plan, at, reserved.orders, bought.orders, restated, received.updates)
     positions = Book(

@@ -149,9 +149,11 @@ def test_capacity_called_under_a_contract_is_not_kept_free_twice(tmp_path: Path)
 
     def taken(*bought: FlexOrder, updates: Any = NO_UPDATES, restated: Booked | None = None) -> Any:
         free = load(0.05, 0.0, 6)
-        reserved = reserve_round(plan, at.periods, [free], updates).orders
         own = restated or Booked()
-        kept = keep_bought(plan, at, reserved if own == Booked() else [free], bought, own, updates)
+        reserved = reserve_round(
+            plan, at.periods, [own.orders[0] if own.orders else free], updates, own
+        )
+        kept = keep_bought(plan, at, reserved.orders, bought, own, updates)
         assert kept.remarks == ()
         (order,) = kept.orders
         assert isinstance(order, DemandOrder)
@@ -167,9 +169,10 @@ def test_capacity_called_under_a_contract_is_not_kept_free_twice(tmp_path: Path)
     )  # fmt: skip
     # what was called stays deliverable, even where the rest was given back since
     np.testing.assert_allclose(taken(call, updates={"ready": released}), 0.015, atol=1e-12)
-    # what a party states for the round keeps nothing free by itself
-    again = Booked(orders=(load(0.05, 0.0, 6),))
-    np.testing.assert_allclose(taken(call, spot, restated=again), 0.019)
+    # what a party states for the round is limited like what the round makes itself
+    again = Booked(orders=(dataclasses.replace(load(0.05, 0.0, 6), id="o-1"),))
+    np.testing.assert_allclose(taken(restated=again), 0.02)
+    np.testing.assert_allclose(taken(call, spot, restated=again), 0.024)
 
 
 def test_a_storage_begins_with_what_was_delivered() -> None:

@@ -67,6 +67,27 @@ class Received:
         return {update.contract: update for update in self.inbox.updates}
 
 
+def rows_by(desk: Desk, gate: datetime) -> tuple[FlexMessage, ...]:
+    """Return the messages about a day that the store held by a gate, which is passed with it.
+
+    Raises
+    ------
+    InputError
+        If the gate is still to come.
+    """
+    plan = desk.plan
+    try:
+        with desk.services.store.transaction() as connection:
+            pass_gate(connection, book_of(plan), gate)
+            found = messages_before(
+                connection, feeder=plan.feeder.id, day=plan.delivery.day, gate=gate
+            )
+    except ValueError as error:
+        remedy = "run the cycle once its gate is passed"
+        raise InputError([Problem(where="messages", what=str(error), remedy=remedy)]) from error
+    return tuple(found)
+
+
 def received_by(desk: Desk, gate: datetime) -> Received:
     """Read the messages about a day that were received by a gate, which is passed with it.
 
@@ -77,15 +98,7 @@ def received_by(desk: Desk, gate: datetime) -> Received:
     """
     plan = desk.plan
     files = read_files(plan, gate)
-    try:
-        with desk.services.store.transaction() as connection:
-            pass_gate(connection, book_of(plan), gate)
-            rows = messages_before(
-                connection, feeder=plan.feeder.id, day=plan.delivery.day, gate=gate
-            )
-    except ValueError as error:
-        remedy = "run the cycle once its gate is passed"
-        raise InputError([Problem(where="messages", what=str(error), remedy=remedy)]) from error
+    rows = rows_by(desk, gate)
     if not rows:
         return files
     inbox, left_out = _read_rows(plan, rows, files.inbox)

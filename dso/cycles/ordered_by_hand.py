@@ -17,13 +17,11 @@ from typing import Final
 import numpy as np
 
 from data.canonical import sha256_hex
-from data.errors import InputError, Problem
 from data.periods import format_utc
-from dso.cycles.booked_orders import book_of
 from dso.cycles.bought_files import order_of_entry
+from dso.cycles.messages import rows_by
 from dso.cycles.plan import DayPlan
 from dso.cycles.stages import Desk
-from dso.store.book import pass_gate
 from dso.store.flexibility_messages import FlexMessage, messages_before
 from flexibility.procurement.border import LocalIsps
 from flexibility.procurement.records import FlexOrder
@@ -62,18 +60,9 @@ def ordered_by_hand(
     InputError
         If the gate is still to come.
     """
-    plan = desk.plan
-    if not plan.feeder.congestion_points:
+    if not desk.plan.feeder.congestion_points:
         return NOTHING
-    try:
-        with desk.services.store.transaction() as connection:
-            pass_gate(connection, book_of(plan), gate)
-            rows = messages_before(
-                connection, feeder=plan.feeder.id, day=plan.delivery.day, gate=gate
-            )
-    except ValueError as error:
-        remedy = "run the cycle once its gate is passed"
-        raise InputError([Problem(where="orders", what=str(error), remedy=remedy)]) from error
+    rows = rows_by(desk, gate)
     mine = [row for row in rows if row.kind == "FlexOrder" and row.message_id not in known]
     return _judged(desk, mine, bought) if mine else NOTHING
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,9 @@ REPORT_FILE: Final = "report.html"
 STAGES: Final = (
     "forecast", "orders", "clearing", "dispatch", "settlement", "posting", "report",
 )  # fmt: skip
+# A note about one element of the network begins with it; of many alike so many are named.
+ELEMENT: Final = re.compile(r"([a-z_]+:\d+): ")
+NAMED_MAX: Final = 3
 # From good to bad: a limit priced at scarcity is still a schedule, no certificate is none.
 WORST_LAST: Final[tuple[Status, ...]] = (
     "certified", "certified_with_slack", "uncertified", "infeasible",
@@ -78,10 +82,42 @@ def day_notes(plan: DayPlan) -> tuple[str, ...]:
     status = read_status(plan.out / CLEARING)
     if EXIT_CODES[_status(status)] == EXIT_CODES["uncertified"]:
         notes[f"{status}: nothing was sold day-ahead"] = ["day-ahead clearing"]
+    return notes_together(notes)
+
+
+def notes_together(notes: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """Say once what is noted of several elements, and name the first of them.
+
+    Parameters
+    ----------
+    notes : mapping of str to sequence of str
+        Where each note is from; ``load:3: ...`` is one about an element.
+
+    Examples
+    --------
+    >>> notes_together({"load:3: no readings": ["forecast"], "load:5: no readings": ["forecast"]})
+    ('load:3 and load:5: no readings (forecast)',)
+    """
+    alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for text, found in notes.items():
+        element = ELEMENT.match(text)
+        rest, name = (text[element.end() :], element[1]) if element else (text, "")
+        alike.setdefault((rest, tuple(found)), []).append(name)
     return tuple(
-        f"{text} ({found[0]}{f' and {len(found) - 1} more' if len(found) > 1 else ''})"
-        for text, found in notes.items()
+        f"{_named(names)}{rest} ({found[0]}{f' and {len(found) - 1} more' if found[1:] else ''})"
+        for (rest, found), names in alike.items()
     )
+
+
+def _named(names: Sequence[str]) -> str:
+    """Return the elements that a note begins with; of many the first few and how many more."""
+    if not any(names):
+        return ""
+    listed, more = list(names[:NAMED_MAX]), len(names) - NAMED_MAX
+    if more > 0:
+        listed.append(f"{more} more")
+    *first, last = listed
+    return f"{', '.join(first)} and {last}: " if first else f"{last}: "
 
 
 def clearing_statuses(plan: DayPlan) -> tuple[Status, ...]:
